@@ -1,0 +1,101 @@
+# Every verb of the project. `make help` lists them; CI runs only these.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.9
+CODE := tts_service memory_daemon clients tests benchmarks tools
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Install everything into .venv (once; a second run reuses it)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=..." >&2; exit 1; }
+	@echo "[1/3] $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "[2/3] locked requirements (about 6 GB on disk, torch with CUDA included)"
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements.lock
+	@echo "[3/3] greenroom itself"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: setup ## Speak a text, shrink, speak again: the whole system in one run
+	@$(BIN)/python clients/demo.py
+
+.PHONY: run
+run: setup ## Start the service and the daemon, and say what to type next
+	@$(BIN)/python tools/run_both.py
+
+.PHONY: test
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
+	@$(BIN)/python benchmarks/bench.py
+
+.PHONY: scenarios
+scenarios: setup ## Rewrite the expectations of the scenario files; review the diff
+	@REWRITE_SCENARIOS=1 $(BIN)/python -m pytest -q tests -k scenario
+
+.PHONY: verify
+verify: format-check lint types imports protos-fresh buf ## All static checks
+
+.PHONY: format
+format: setup ## Format the code and sort imports
+	@$(BIN)/ruff check --quiet --select I --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+.PHONY: format-check
+format-check: setup ## Check the format
+	@$(BIN)/ruff format --check $(CODE)
+
+.PHONY: lint
+lint: setup ## Lint
+	@$(BIN)/ruff check $(CODE)
+
+.PHONY: types
+types: setup ## Check types, strictly
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: setup ## Check who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: protos
+protos: setup ## Generate the stubs from the protos
+	@VENV=$(VENV) tools/generate_stubs.sh
+
+.PHONY: protos-fresh
+protos-fresh: setup ## Check that the committed stubs match the protos
+	@VENV=$(VENV) tools/generate_stubs.sh --check
+
+.PHONY: buf
+buf: protos-fresh ## Lint the protos and check them against the committed wire baseline
+	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against protos/baseline.binpb
+
+.PHONY: baseline
+baseline: protos-fresh ## Accept today's protos as the wire baseline
+	@$(BIN)/buf build --exclude-source-info --path protos -o protos/baseline.binpb
+
+.PHONY: lock
+lock: setup ## Resolve requirements.lock anew (hashed, without index addresses)
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --override overrides.txt --universal \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	@echo "requirements.lock written; run 'make setup'."
+
+.PHONY: clean
+clean: ## Remove what can be made again, .venv included
+	@rm -rf $(VENV) .build build demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

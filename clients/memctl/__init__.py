@@ -1,0 +1,1 @@
+"""Watch and tune the memory daemon: the command `memctl`."""

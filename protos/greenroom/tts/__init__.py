@@ -1,0 +1,1 @@
+"""Generated wire contract; see the .proto files beside the stubs."""

@@ -1,0 +1,4 @@
+"""Networks and weights; what a module is, and how it comes from disk.
+
+Reading order: `catalog`, `weights`, `perth`, `builtin`. It knows nothing of requests, leases or directives.
+"""
