@@ -84,11 +84,11 @@ protos-fresh: setup ## Check that the committed stubs match the protos
 .PHONY: buf
 buf: protos-fresh ## Lint the protos and check them against the committed wire baseline
 	@$(BIN)/buf lint
-	@$(BIN)/buf breaking --against protos/baseline.binpb
+	@$(BIN)/buf breaking protos --against protos/baseline.binpb
 
 .PHONY: baseline
 baseline: protos-fresh ## Accept today's protos as the wire baseline
-	@$(BIN)/buf build --exclude-source-info --path protos -o protos/baseline.binpb
+	@$(BIN)/buf build protos --exclude-source-info -o protos/baseline.binpb
 
 .PHONY: lock
 lock: setup ## Resolve requirements.lock anew (hashed, without index addresses)

@@ -471,7 +471,9 @@ global___CancelUtterance = CancelUtterance
 
 @typing.final
 class PlaybackPosition(google.protobuf.message.Message):
-    """Reports playback, so that pacing follows the listener instead of the clock."""
+    """Reports playback, so that pacing follows the listener. When the last report is older than 2 s, playback is
+    taken to have gone on with the clock: a listener who pauses repeats the report.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -550,7 +552,7 @@ class StreamingSynthesizeResponse(google.protobuf.message.Message):
 
     @property
     def segment_done(self) -> global___SegmentDone:
-        """A segment's audio has left completely."""
+        """A segment's speech has left completely."""
 
     @property
     def flushed(self) -> global___Flushed:
@@ -739,7 +741,7 @@ global___AudioChunk = AudioChunk
 
 @typing.final
 class SegmentDone(google.protobuf.message.Message):
-    """Maps a piece of text to its audio."""
+    """Maps a piece of text to its audio. Its speech has left; the end of the pause after it may still be to come."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -858,7 +860,9 @@ class UtteranceCancelled(google.protobuf.message.Message):
     utterance_id: builtins.str
     """The utterance."""
     text_spoken: builtins.str
-    """Text whose speech was heard (or sent, when heard_samples was not given), to a segment's precision."""
+    """Text whose speech was heard (or sent, when heard_samples was not given), to a segment's precision: a
+    segment counts once half of its audio was heard.
+    """
     text_unspoken: builtins.str
     """The rest of its text."""
     samples_sent: builtins.int
@@ -880,14 +884,17 @@ global___UtteranceCancelled = UtteranceCancelled
 
 @typing.final
 class UtteranceError(google.protobuf.message.Message):
-    """Closes an utterance that failed, or answers a message with an invalid field."""
+    """Closes an utterance that failed, or refuses one message and leaves its utterance as it was."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     UTTERANCE_ID_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    CLOSED_FIELD_NUMBER: builtins.int
     utterance_id: builtins.str
     """The utterance; empty where the message named none, such as an UpdateConfig."""
+    closed: builtins.bool
+    """True if the utterance ended with it: no audio of it follows. False if only the message was refused."""
     @property
     def error(self) -> google.rpc.status_pb2.Status:
         """What went wrong, with details."""
@@ -897,9 +904,10 @@ class UtteranceError(google.protobuf.message.Message):
         *,
         utterance_id: builtins.str = ...,
         error: google.rpc.status_pb2.Status | None = ...,
+        closed: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "utterance_id", b"utterance_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed", b"closed", "error", b"error", "utterance_id", b"utterance_id"]) -> None: ...
 
 global___UtteranceError = UtteranceError
 
@@ -1044,7 +1052,7 @@ class SynthesizeResponse(google.protobuf.message.Message):
 
     @property
     def segment_done(self) -> global___SegmentDone:
-        """A segment's audio has left completely."""
+        """A segment's speech has left completely."""
 
     @property
     def done(self) -> global___UtteranceDone:

@@ -1,0 +1,81 @@
+"""Keeps undecodable messages from ending as gRPC's own INTERNAL error without a reason.
+
+gRPC decodes before any handler runs. Here a message that does not decode (invalid UTF-8, garbage) is decoded to an
+exception instead, which the request iterator raises as BAD_CONFIG, so that it is answered like other bad input.
+"""
+
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from tts_service.api.statuses import abort_async
+from tts_service.errors import CallerError, Reason
+
+
+def without_bad_requests(server: grpc.aio.Server) -> Any:
+    """Return a registrar for `add_..._to_server` whose handlers hear of undecodable messages."""
+    return _Registrar(server)
+
+
+class _Registrar:
+    """Stands in for the server while handlers are registered."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Ignore the first of the two forms in which generated code adds handlers; the other one is enough."""
+        del handlers
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Register every method of a service, wrapped."""
+        wrapped = {name: _wrapped(handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+
+def _wrapped(handler: Any) -> Any:
+    decode = functools.partial(_decoded, handler.request_deserializer)
+    encode = handler.response_serializer
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream), decode, encode)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(_streaming(handler.stream_unary), decode, encode)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(_single(handler.unary_stream), decode, encode)
+    return grpc.unary_unary_rpc_method_handler(_single(handler.unary_unary), decode, encode)
+
+
+def _decoded(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return decode(data)
+    except (DecodeError, UnicodeDecodeError) as error:
+        message = f"the message cannot be decoded: {error}; text must be valid UTF-8"
+        return CallerError(Reason.BAD_CONFIG, message)
+
+
+def _streaming(behaviour: Callable[[AsyncIterator[Any], Any], Any]) -> Any:
+    async def call(request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        return await behaviour(_checked(request_iterator), context)
+
+    return call
+
+
+def _single(behaviour: Callable[[Any, Any], Any]) -> Any:
+    async def call(request: Any, context: Any) -> Any:
+        if isinstance(request, CallerError):
+            await abort_async(context, request)
+        return await behaviour(request, context)
+
+    return call
+
+
+async def _checked(request_iterator: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in request_iterator:
+        if isinstance(request, CallerError):
+            raise request
+        yield request

@@ -1,0 +1,93 @@
+"""Which sessions are open: admission when one begins, and the word to all of them when the service drains."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from tts_service.errors import Reason, ServiceError
+
+
+class Drainable(Protocol):
+    """A session that can be told that the service stops."""
+
+    @property
+    def queued(self) -> int:
+        """Utterances that wait for a place to compute."""
+        ...
+
+    def drain(self, deadline: float) -> None:
+        """Take the word."""
+        ...
+
+
+class Sessions:
+    """The sessions of this process. `on_change` hears their number."""
+
+    def __init__(
+        self, *, limit: int, clock: Callable[[], float], on_change: Callable[[int], None] = lambda _count: None
+    ) -> None:
+        self.limit = limit
+        self.drain_deadline: float | None = None
+        self._clock = clock
+        self._on_change = on_change
+        self._count = 0
+        self._shells: set[Drainable] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold a place; raise AT_CAPACITY or DRAINING if there is none."""
+        self._check()
+        self._count += 1
+        self._empty.clear()
+        self._on_change(self._count)
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._on_change(self._count)
+            if not self._count:
+                self._empty.set()
+
+    def _check(self) -> None:
+        if self.drain_deadline is not None:
+            seconds_left = max(0.0, self.drain_deadline - self._clock())
+            message = "the service is stopping; speak elsewhere"
+            raise ServiceError(Reason.DRAINING, message, retry_after_seconds=seconds_left)
+        if self._count >= self.limit:
+            message = f"all {self.limit} sessions are taken"
+            raise ServiceError(Reason.AT_CAPACITY, message, retry_after_seconds=1.0)
+
+    @contextlib.contextmanager
+    def listed(self, shell: Drainable) -> Iterator[None]:
+        """Keep a session on the list of those that hear of a drain."""
+        self._shells.add(shell)
+        try:
+            yield
+        finally:
+            self._shells.discard(shell)
+
+    @property
+    def queued(self) -> int:
+        """Utterances of all sessions that wait for a place to compute."""
+        return sum(shell.queued for shell in self._shells)
+
+    def drain(self, deadline: float) -> None:
+        """Refuse new sessions from now on, and tell the open ones."""
+        self.drain_deadline = deadline
+        for shell in tuple(self._shells):
+            shell.drain(deadline)
+
+    async def wait_empty(self, timeout_seconds: float) -> bool:
+        """Wait until no session is open; return whether that came to be in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Sessions {self._count} of {self.limit}{' draining' if self.drain_deadline is not None else ''}>"

@@ -1,0 +1,231 @@
+"""The speech servicer: each RPC is admitted, translated, and handed on."""
+
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from greenroom.tts.v1 import tts_pb2 as pb
+from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
+from tts_service.api import requests, responses, voices
+from tts_service.api.session_shell import SessionShell
+from tts_service.api.sessions import Sessions
+from tts_service.api.statuses import abort_async
+from tts_service.api.watermark_detection import Detection
+from tts_service.engine import Engine
+from tts_service.errors import CallerError, GreenroomError, Reason, bad_config
+from tts_service.speech import protocol
+from tts_service.speech.session import Session
+from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing
+from tts_service.speech.session_limits import SessionLimits
+
+log = structlog.get_logger(__name__)
+
+WHOLE_TEXT_ID = "text"
+"""The utterance's id in Synthesize, where the client names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechSettings:
+    """What the servicer needs to know of the configuration. `log_text` lets spoken text into the log."""
+
+    service_name: str
+    version: str
+    limits: SessionLimits
+    max_buffer_delay_seconds: float = 3.0
+    max_audio_ahead_seconds: float = 4.0
+    log_text: bool = False
+
+
+class SpeechService(pb_grpc.TextToSpeechServiceServicer):
+    """TextToSpeechService over one engine."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        offer: Offer,
+        sessions: Sessions,
+        settings: SpeechSettings,
+        detection: Detection,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._offer = offer
+        self._sessions = sessions
+        self._settings = settings
+        self._detection = detection
+        self._clock = clock
+        self._wire_limits = responses.wire_limits(
+            settings.limits,
+            sessions=sessions.limit,
+            detect_seconds=detection.limits.seconds,
+            detect_bytes=detection.limits.bytes,
+        )
+
+    # --- speech -------------------------------------------------------------------------------------------------
+
+    async def StreamingSynthesize(  # noqa: N802  # The wire's name.
+        self, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
+    ) -> None:
+        """Serve a session."""
+        session_id = uuid.uuid4().hex
+        with structlog.contextvars.bound_contextvars(session_id=session_id):
+            try:
+                with self._sessions.admitted():
+                    await self._session(session_id, request_iterator, context)
+            except GreenroomError as error:
+                log.info("session_refused", reason=error.reason.value, message=error.message)
+                await abort_async(context, error)
+
+    async def _session(
+        self, session_id: str, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
+    ) -> None:
+        config = await _first_config(request_iterator)
+        session = self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
+        self._engine.prefetch()
+
+        async def write(message: protocol.ServerMessage) -> None:
+            self._log(message)
+            await context.write(responses.session_response(message, session_id=session_id, limits=self._wire_limits))
+
+        shell = SessionShell(session, self._engine, write, self._clock)
+        log.info("session_opened", voice=session.config.voice, model=session.config.model)
+        with self._sessions.listed(shell):
+            try:
+                await shell.run(_client_messages(request_iterator))
+            finally:
+                log.info("session_closed")
+
+    async def Synthesize(self, request: pb.SynthesizeRequest, context: Any) -> None:  # noqa: N802  # The wire's name.
+        """Speak one text, unpaced."""
+        with structlog.contextvars.bound_contextvars(session_id=uuid.uuid4().hex):
+            try:
+                with self._sessions.admitted():
+                    await self._whole_text(request, context)
+            except GreenroomError as error:
+                log.info("synthesis_refused", reason=error.reason.value, message=error.message)
+                await abort_async(context, error)
+
+    async def _whole_text(self, request: pb.SynthesizeRequest, context: Any) -> None:
+        if not request.text:
+            raise bad_config("text", "is empty; give 1 byte to 64 KiB")
+        limit = self._settings.limits.utterance_text_bytes
+        if len(request.text.encode()) > limit:
+            raise bad_config("text", f"holds more than {limit} bytes", Reason.TEXT_TOO_LONG)
+        asked = requests.whole_text_request(request.config)
+        session = self._open(asked, Pacing.NONE)
+
+        async def write(message: protocol.ServerMessage) -> None:
+            self._log(message)
+            if isinstance(message, protocol.UtteranceError):
+                raise message.error
+            response = responses.synthesize_response(message)
+            if response is not None:
+                await context.write(response)
+
+        shell = SessionShell(session, self._engine, write, self._clock)
+        with self._sessions.listed(shell):
+            await shell.run(_whole_utterance(request.text))
+
+    def _open(self, asked: ConfigRequest, pacing: Pacing) -> Session:
+        defaults = Defaults(
+            seed=secrets.randbits(32),
+            pacing=pacing,
+            max_buffer_delay=self._settings.max_buffer_delay_seconds,
+            max_audio_ahead=self._settings.max_audio_ahead_seconds,
+        )
+        return Session(asked, self._offer, defaults, self._settings.limits, now=self._clock())
+
+    def _log(self, message: protocol.ServerMessage) -> None:
+        match message:
+            case protocol.UtteranceDone():
+                log.info(
+                    "utterance_done",
+                    utterance_id=message.utterance_id,
+                    samples=message.samples,
+                    finish_reason=message.finish_reason.value,
+                    first_audio_ms=round(message.time_to_first_audio_seconds * 1e3, 1),
+                    real_time_factor=round(message.real_time_factor, 4),
+                    underruns=message.underruns,
+                )
+            case protocol.UtteranceCancelled():
+                spoken = {"text_spoken": message.text_spoken} if self._settings.log_text else {}
+                log.info(
+                    "utterance_cancelled",
+                    utterance_id=message.utterance_id,
+                    samples_sent=message.samples_sent,
+                    **spoken,
+                )
+            case protocol.UtteranceError(error=error):
+                log.warning(
+                    "utterance_error",
+                    utterance_id=message.utterance_id,
+                    reason=error.reason.value,
+                    message=error.message,
+                )
+            case _:
+                pass
+
+    # --- everything else ----------------------------------------------------------------------------------------
+
+    async def GetVoice(self, request: pb.GetVoiceRequest, context: Any) -> pb.GetVoiceResponse:  # noqa: N802
+        """Describe one voice."""
+        try:
+            return voices.get_voice(self._offer, request)
+        except GreenroomError as error:
+            await abort_async(context, error)
+
+    async def ListVoices(self, request: pb.ListVoicesRequest, context: Any) -> pb.ListVoicesResponse:  # noqa: N802
+        """List voices."""
+        try:
+            return voices.list_voices(self._offer, request)
+        except GreenroomError as error:
+            await abort_async(context, error)
+
+    async def DetectWatermark(  # noqa: N802  # The wire's name.
+        self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest], context: Any
+    ) -> pb.DetectWatermarkResponse:
+        """Look for the watermark."""
+        try:
+            with self._sessions.admitted():
+                return await self._detection.detect(request_iterator)
+        except GreenroomError as error:
+            await abort_async(context, error)
+
+    async def GetServiceInfo(  # noqa: N802  # The wire's name.
+        self, request: pb.GetServiceInfoRequest, context: Any
+    ) -> pb.GetServiceInfoResponse:
+        """Say what this service can do."""
+        del request, context
+        return responses.service_info(
+            self._offer,
+            version=self._settings.version,
+            service_name=self._settings.service_name,
+            limits=self._wire_limits,
+        )
+
+    def __repr__(self) -> str:
+        return f"<SpeechService {self._settings.service_name!r} | {self._sessions!r}>"
+
+
+async def _first_config(request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest]) -> pb.SessionConfig:
+    first = await anext(aiter(request_iterator), None)
+    if first is None or first.WhichOneof("request") != "config":
+        raise CallerError(Reason.CONFIG_NOT_FIRST, "the first message of a session must be its config")
+    return first.config
+
+
+async def _client_messages(
+    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest],
+) -> AsyncIterator[protocol.ClientMessage]:
+    async for request in request_iterator:
+        yield requests.client_message(request)
+
+
+async def _whole_utterance(text: str) -> AsyncIterator[protocol.ClientMessage]:
+    yield protocol.TextChunk(utterance_id=WHOLE_TEXT_ID, text=text)
+    yield protocol.EndUtterance(utterance_id=WHOLE_TEXT_ID)

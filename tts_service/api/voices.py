@@ -1,0 +1,52 @@
+"""Voices on the wire: one, or a page of them in the order of their ids."""
+
+import base64
+import binascii
+
+from greenroom.tts.v1 import tts_pb2 as pb
+from tts_service.api.responses import wire_voice
+from tts_service.errors import CallerError, Reason, bad_config
+from tts_service.speech.session_config import Offer
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 1_000
+
+
+def get_voice(offer: Offer, request: pb.GetVoiceRequest) -> pb.GetVoiceResponse:
+    """Describe one voice; raise VOICE_NOT_FOUND."""
+    voice = offer.voices.get(request.voice)
+    if voice is None:
+        name = request.voice[:128]
+        message = f"there is no voice {name!r}; ListVoices names those that there are"
+        raise CallerError(Reason.VOICE_NOT_FOUND, message, metadata={"voice": name})
+    return pb.GetVoiceResponse(voice=wire_voice(voice))
+
+
+def list_voices(offer: Offer, request: pb.ListVoicesRequest) -> pb.ListVoicesResponse:
+    """Return a page of voices; raise BAD_CONFIG for a bad size or a token that is not ours."""
+    if not 0 <= request.page_size <= PAGE_MAX:
+        raise bad_config("page_size", f"must be between 0 and {PAGE_MAX}, not {request.page_size}")
+    after = _after(request.page_token)
+    size = request.page_size or PAGE_DEFAULT
+    rest = [voice for _, voice in sorted(offer.voices.items()) if voice.id > after]
+    page, more = rest[:size], len(rest) > size
+    return pb.ListVoicesResponse(
+        voices=[wire_voice(voice) for voice in page], next_page_token=_token(page[-1].id) if more else ""
+    )
+
+
+def _token(voice_id: str) -> str:
+    return base64.urlsafe_b64encode(b"v1:" + voice_id.encode()).decode()
+
+
+def _after(token: str) -> str:
+    if not token:
+        return ""
+    try:
+        raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+        version, _, voice_id = raw.decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        version, voice_id = "", ""
+    if version != "v1":
+        raise bad_config("page_token", "was not made by ListVoices; leave it out for the first page")
+    return voice_id

@@ -1,0 +1,154 @@
+"""What an operator can set, with its bounds: a TOML file, under `GREENROOM_SERVICE_*` variables, under flags.
+
+The file is `greenroom/service.toml` in the XDG configuration folder unless `--config` names another. Nested settings
+are tables in the file and double underscores in variables (`GREENROOM_SERVICE_LIMITS__SESSIONS=8`). Unknown keys are
+refused everywhere, because a misspelt limit is no limit.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from tts_service.errors import StartupError
+
+ENV_PREFIX = "GREENROOM_SERVICE_"
+SOCKET_PATH_MAX_BYTES = 107
+"""The kernel's bound on a Unix socket's path (sun_path, 108 bytes with its zero)."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Limits(BaseModel):
+    """Bounds on what clients may ask."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sessions: int = Field(64, ge=1, le=10_000, description="Speech sessions at once.")
+    utterance_text_bytes: int = Field(65_536, ge=1, le=1_048_576, description="Text of one utterance.")
+    waiting_utterances: int = Field(16, ge=1, le=1_000, description="Utterances waiting in one session.")
+    waiting_flushes: int = Field(64, ge=1, le=10_000, description="Flushes waiting in one session.")
+    idle_timeout_seconds: Seconds = Field(300.0, description="A session in which nothing happens for so long ends.")
+    max_audio_ahead_seconds: float = Field(4.0, ge=0.5, le=60, description="Audio ahead of playback, by default.")
+    max_buffer_delay_seconds: float = Field(
+        3.0, ge=0, le=60, description="Wait for the end of a sentence, by default; 0 for ever."
+    )
+    detect_seconds: Seconds = Field(600.0, description="Audio that DetectWatermark reads.")
+    detect_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="The same, in bytes.")
+
+
+class Residency(BaseModel):
+    """Where modules may be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budget_bytes: int | None = Field(None, ge=0, description="Bytes that modules may hold at home; none for no bound.")
+    pinned: tuple[str, ...] = Field((), description="Modules that never leave.")
+    minimum_stay_seconds: float = Field(
+        5.0, ge=0, le=3_600, description="A module that came home on demand stays at least so long."
+    )
+    restore_timeout_seconds: Seconds = Field(30.0, description="How long a step waits for its modules.")
+
+
+class ServiceConfig(BaseSettings):
+    """The service's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="The service's name.")
+    speech_address: str = Field("127.0.0.1:50051", min_length=3, description="Where speech is served, HOST:PORT.")
+    control_socket: Path | None = Field(None, description="Where control is served; a path of a Unix socket.")
+    state_dir: Path | None = Field(None, description="What must outlive a restart.")
+    cache_dir: Path | None = Field(None, description="What can be made again.")
+    model: Literal["auto", "builtin"] = Field("auto", description="The model; builtin is the only one yet.")
+    workers: int = Field(2, ge=1, le=64, description="Steps that compute at once.")
+    drain_grace_seconds: Seconds = Field(10.0, description="After SIGTERM, to finish utterances.")
+    log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_text: bool = Field(default=False, description="Let spoken text into the log.")
+    limits: Limits = Field(default_factory=Limits, description="Bounds on what clients may ask.")
+    residency: Residency = Field(default_factory=Residency, description="Where modules may be.")
+
+    @property
+    def effective_control_socket(self) -> Path:
+        """Return the control socket's path."""
+        return self.control_socket or runtime_dir() / "services" / f"{self.name}.sock"
+
+    @property
+    def effective_state_dir(self) -> Path:
+        """Return the folder for state."""
+        return self.state_dir or xdg_dir("XDG_STATE_HOME", ".local/state")
+
+    @property
+    def effective_cache_dir(self) -> Path:
+        """Return the folder for what can be made again."""
+        return self.cache_dir or xdg_dir("XDG_CACHE_HOME", ".cache")
+
+
+def xdg_dir(variable: str, default: str) -> Path:
+    """Return Greenroom's folder below an XDG folder."""
+    base = os.environ.get(variable, "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / default) / "greenroom"
+
+
+def runtime_dir() -> Path:
+    """Return Greenroom's folder for sockets; without XDG_RUNTIME_DIR, a private one under the temporary directory."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if Path(base).is_absolute():
+        return Path(base) / "greenroom"
+    return Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}"
+
+
+def load_config(path: Path | None, flags: Mapping[str, Any]) -> ServiceConfig:
+    """Merge file, environment and flags; raise StartupError that names the key and the way out."""
+    toml = path or xdg_dir("XDG_CONFIG_HOME", ".config") / "service.toml"
+    if path is not None and not path.is_file():
+        raise StartupError(f"{path}: there is no such configuration file")
+    _refuse_unknown_variables()
+
+    class FromSources(ServiceConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=toml)
+
+    try:
+        merged = FromSources(**flags)
+    except ValidationError as error:
+        raise StartupError(_explained(error, toml)) from None
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{toml}: {error}") from None
+    return ServiceConfig.model_construct(**{name: getattr(merged, name) for name in ServiceConfig.model_fields})
+
+
+def _refuse_unknown_variables() -> None:
+    known = EnvSettingsSource(ServiceConfig).env_vars
+    names = {name.upper() for name in ServiceConfig.model_fields}
+    for variable in known:
+        upper = variable.upper()
+        if upper.startswith(ENV_PREFIX) and upper.removeprefix(ENV_PREFIX).split("__")[0] not in names:
+            raise StartupError(f"{upper}: no such setting; see tts-service --help")
+
+
+def _explained(error: ValidationError, toml: Path) -> str:
+    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    return "bad configuration (flags, " + ENV_PREFIX + f"* variables, {toml}):\n  " + "\n  ".join(lines)

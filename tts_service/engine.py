@@ -1,0 +1,207 @@
+"""Runs steps in worker threads under leases: the seam behind which computing may one day be a process of its own.
+
+A step is a function of its leased modules. Before it takes a worker, its modules are made ready, so that no worker
+waits for a restore while others could compute; the lease itself is then taken, and ended, inside the worker.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+import structlog
+
+from tts_service.errors import GreenroomError, Reason, ServiceError
+from tts_service.residency.manager import Claim, ResidencyManager
+from tts_service.speech.pipeline import UtteranceAudio
+from tts_service.speech.rendering import (
+    AudioFinished,
+    AudioMade,
+    DiscardAudio,
+    FinishAudio,
+    Order,
+    RenderEvent,
+    RenderFailed,
+    RenderSegment,
+    RenderStarted,
+    RestoreAwaited,
+    SegmentMade,
+)
+from tts_service.types import VOICE, WATERMARK_ENCODER, EncodedPiece, ModuleName
+
+Result = TypeVar("Result")
+Modules = Mapping[ModuleName, Any]
+
+SPEECH_MODULES = frozenset({VOICE, WATERMARK_ENCODER})
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Where steps run. It knows modules by name and steps as functions; what they compute is not its business."""
+
+    def __init__(self, residency: ResidencyManager, executor: Executor, *, restore_timeout_seconds: float) -> None:
+        self.residency = residency
+        self._executor = executor
+        self._restore_timeout_seconds = restore_timeout_seconds
+
+    async def step(
+        self,
+        modules: frozenset[ModuleName],
+        step: Callable[[Modules], Result],
+        *,
+        on_restore: Callable[[ModuleName, float | None], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> tuple[Result, float]:
+        """Run one step under a lease on its modules; return its result and the seconds that it computed."""
+        await self._ready(modules, on_restore)
+        if on_ready is not None:
+            on_ready()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._leased, modules, step)
+
+    async def _ready(
+        self, modules: frozenset[ModuleName], on_restore: Callable[[ModuleName, float | None], None] | None
+    ) -> None:
+        ready = self.residency.prepare(modules)
+        if ready.done():
+            ready.result()
+            return
+        if on_restore is not None:
+            for module in self.residency.away(modules):
+                on_restore(module, self.residency.expected_restore_seconds({module}))
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(ready), self._restore_timeout_seconds)
+        except TimeoutError:
+            message = f"modules did not come back within {self._restore_timeout_seconds:g} s"
+            raise ServiceError(Reason.DEVICE_MEMORY, message, retry_after_seconds=1.0) from None
+
+    def _leased(self, modules: frozenset[ModuleName], step: Callable[[Modules], Result]) -> tuple[Result, float]:
+        with self.residency.lease(modules, timeout_seconds=self._restore_timeout_seconds) as leased:
+            began = time.perf_counter()
+            result = step(leased)
+            return result, time.perf_counter() - began
+
+    def prefetch(self) -> None:
+        """Call what speech needs, because a session has opened. Failures show when it is needed."""
+        self.residency.prepare(SPEECH_MODULES)
+
+    def __repr__(self) -> str:
+        return f"<Engine over {self.residency!r}>"
+
+
+Emit = Callable[[RenderEvent], None]
+
+
+class Renderer:
+    """Carries out one session's orders, one at a time and in order; a discard takes effect at once.
+
+    `run` is the session's task for it; `submit` may be called at any time from the same loop.
+    """
+
+    def __init__(self, engine: Engine, emit: Emit) -> None:
+        self._engine = engine
+        self._emit = emit
+        self._orders: asyncio.Queue[RenderSegment | FinishAudio] = asyncio.Queue()
+        self._audio: dict[str, UtteranceAudio] = {}
+        self._claims: dict[str, Claim] = {}
+
+    def submit(self, order: Order) -> None:
+        """Take an order."""
+        match order:
+            case DiscardAudio(utterance_id=utterance_id):
+                self._forget(utterance_id)
+            case RenderSegment() | FinishAudio():
+                if order.utterance_id not in self._audio:
+                    self._audio[order.utterance_id] = UtteranceAudio(order.config.audio_format)
+                    self._claims[order.utterance_id] = self._engine.residency.claim(SPEECH_MODULES)
+                self._orders.put_nowait(order)
+
+    def _forget(self, utterance_id: str) -> None:
+        audio = self._audio.pop(utterance_id, None)
+        if audio is not None:
+            audio.discarded = True
+            self._claims.pop(utterance_id).release()
+
+    async def run(self) -> None:
+        """Carry out orders until cancelled."""
+        try:
+            while True:
+                order = await self._orders.get()
+                audio = self._audio.get(order.utterance_id)
+                if audio is not None:
+                    await self._carry_out(order, audio)
+        finally:
+            for utterance_id in tuple(self._audio):
+                self._forget(utterance_id)
+
+    async def _carry_out(self, order: RenderSegment | FinishAudio, audio: UtteranceAudio) -> None:
+        try:
+            if isinstance(order, RenderSegment):
+                await self._segment(order, audio)
+            else:
+                await self._finish(order, audio)
+        except GreenroomError as error:
+            self._failed(order.utterance_id, error)
+        except Exception:
+            log.exception("render_failed", utterance_id=order.utterance_id)
+            self._failed(order.utterance_id, ServiceError(Reason.ENGINE_FAULT, "the speech engine failed; see its log"))
+
+    def _failed(self, utterance_id: str, error: GreenroomError) -> None:
+        self._forget(utterance_id)
+        self._emit(RenderFailed(utterance_id=utterance_id, error=error))
+
+    async def _segment(self, order: RenderSegment, audio: UtteranceAudio) -> None:
+        (start, end), speaking_seconds = await self._step(
+            order, VOICE, lambda voice: audio.speak(voice, order.config, order.segment, order.index)
+        )
+        marking_seconds = await self._drain(order, audio)
+        if not audio.discarded:
+            self._emit(
+                SegmentMade(
+                    utterance_id=order.utterance_id,
+                    segment=order.segment,
+                    sample_start=start,
+                    sample_end=end,
+                    compute_seconds=speaking_seconds + marking_seconds,
+                )
+            )
+
+    async def _finish(self, order: FinishAudio, audio: UtteranceAudio) -> None:
+        audio.finish()
+        compute_seconds = await self._drain(order, audio)
+        if not audio.discarded:
+            piece = audio.last_piece()
+            self._forget(order.utterance_id)
+            self._emit(AudioFinished(utterance_id=order.utterance_id, piece=piece, compute_seconds=compute_seconds))
+
+    async def _drain(self, order: RenderSegment | FinishAudio, audio: UtteranceAudio) -> float:
+        """Bring out every piece that can be made now; return the seconds computed."""
+        compute_seconds = 0.0
+        while not audio.discarded:
+            piece, seconds = await self._step(order, WATERMARK_ENCODER, audio.next_piece)
+            compute_seconds += seconds
+            if piece is None:
+                break
+            self._made(order, audio, piece)
+        return compute_seconds
+
+    def _made(self, order: RenderSegment | FinishAudio, audio: UtteranceAudio, piece: EncodedPiece) -> None:
+        if not audio.discarded:
+            self._emit(AudioMade(utterance_id=order.utterance_id, piece=piece))
+
+    async def _step(
+        self, order: RenderSegment | FinishAudio, module: ModuleName, step: Callable[[Any], Result]
+    ) -> tuple[Result, float]:
+        utterance_id = order.utterance_id
+        return await self._engine.step(
+            frozenset({module}),
+            lambda leased: step(leased[module]),
+            on_restore=lambda name, expected_seconds: self._emit(
+                RestoreAwaited(utterance_id=utterance_id, module=name, expected_seconds=expected_seconds)
+            ),
+            on_ready=lambda: self._emit(RenderStarted(utterance_id=utterance_id)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Renderer {self._orders.qsize()} orders | {len(self._audio)} utterances>"

@@ -1,0 +1,78 @@
+"""How far the listener has heard: the clock that pacing follows. Pure; the caller says what time it is.
+
+Playback is modelled as a player that starts with the first audio, runs at real time, and stops when it runs dry.
+A report from the client replaces the model. When the last report is older than `REPORT_FRESH_SECONDS`, the player
+is taken to have gone on with the clock since that report: a client that pauses repeats its report.
+"""
+
+from dataclasses import dataclass, replace
+
+REPORT_FRESH_SECONDS = 2.0
+ROUNDING_SECONDS = 1e-9
+"""Far below a sample's length; absorbs rounding in sums of seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackClock:
+    """Seconds of a session's audio, over all its utterances.
+
+    Invariant: 0 <= played_seconds <= sent_seconds.
+    """
+
+    sent_seconds: float = 0.0
+    played_seconds: float = 0.0
+    as_of: float = 0.0
+    """When played_seconds was true."""
+    reported_at: float | None = None
+    dry_since: float | None = None
+    """When the player ran out of audio; None while it has some, or has not begun."""
+
+
+def advanced(clock: PlaybackClock, now: float) -> PlaybackClock:
+    """Return the clock as it stands now."""
+    if clock.reported_at is not None and now - clock.reported_at <= REPORT_FRESH_SECONDS:
+        return clock
+    played = clock.played_seconds + max(0.0, now - clock.as_of)
+    if played < clock.sent_seconds:
+        return replace(clock, played_seconds=played, as_of=now)
+    dry_since = clock.dry_since
+    if dry_since is None and clock.sent_seconds > 0.0:
+        dry_since = clock.as_of + (clock.sent_seconds - clock.played_seconds)
+    return replace(clock, played_seconds=clock.sent_seconds, as_of=now, dry_since=dry_since)
+
+
+def sent(clock: PlaybackClock, seconds: float, now: float) -> PlaybackClock:
+    """Return the clock after so much more audio has left."""
+    clock = advanced(clock, now)
+    return replace(clock, sent_seconds=clock.sent_seconds + seconds, dry_since=None)
+
+
+def reported(clock: PlaybackClock, played_seconds: float, now: float) -> PlaybackClock:
+    """Return the clock after the client's word; a report that goes back or beyond what was sent is bounded."""
+    least = clock.played_seconds if clock.reported_at is not None else 0.0
+    played = min(max(played_seconds, least), clock.sent_seconds)
+    dry_since = now if played >= clock.sent_seconds > 0.0 else None
+    return replace(clock, played_seconds=played, as_of=now, reported_at=now, dry_since=dry_since)
+
+
+def discarded(clock: PlaybackClock, now: float) -> PlaybackClock:
+    """Return the clock after the client dropped all audio that it had not played."""
+    clock = advanced(clock, now)
+    return replace(clock, sent_seconds=clock.played_seconds, as_of=now, reported_at=None, dry_since=None)
+
+
+def ahead_seconds(clock: PlaybackClock) -> float:
+    """Return how much audio has left but is not played."""
+    return clock.sent_seconds - clock.played_seconds
+
+
+def room_at(clock: PlaybackClock, *, ahead_limit_seconds: float, next_seconds: float, now: float) -> float:
+    """Return when the next piece may leave: now, or the time at which playback will have made room."""
+    clock = advanced(clock, now)
+    excess = ahead_seconds(clock) + next_seconds - ahead_limit_seconds
+    if excess <= ROUNDING_SECONDS:
+        return now
+    if clock.reported_at is None:
+        return now + excess
+    stale_at = clock.reported_at + REPORT_FRESH_SECONDS
+    return max(stale_at, clock.as_of + excess) if now <= stale_at else now + excess

@@ -1,0 +1,95 @@
+"""What a session orders of the renderer, and what the renderer answers. Samples are at the effective rate."""
+
+from dataclasses import dataclass
+
+from tts_service.errors import GreenroomError
+from tts_service.speech.session_config import SessionConfig
+from tts_service.types import EncodedPiece, ModuleName, Segment
+
+# --- what the session wants of the renderer ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSegment:
+    """Speak one segment of an utterance, after the ones before it."""
+
+    utterance_id: str
+    config: SessionConfig
+    segment: Segment
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishAudio:
+    """No segment follows: bring out what is withheld. `empty` asks for a short silence first."""
+
+    utterance_id: str
+    config: SessionConfig
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscardAudio:
+    """Stop work for an utterance and forget its audio."""
+
+    utterance_id: str
+
+
+Order = RenderSegment | FinishAudio | DiscardAudio
+
+# --- what the renderer says -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderStarted:
+    """A place to compute was found."""
+
+    utterance_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreAwaited:
+    """The order waits for a module."""
+
+    utterance_id: str
+    module: ModuleName
+    expected_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioMade:
+    """The next coded piece of an utterance."""
+
+    utterance_id: str
+    piece: EncodedPiece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentMade:
+    """A segment's speech is among the pieces made so far."""
+
+    utterance_id: str
+    segment: Segment
+    sample_start: int
+    sample_end: int
+    compute_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFinished:
+    """The utterance's last piece."""
+
+    utterance_id: str
+    piece: EncodedPiece
+    compute_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderFailed:
+    """The utterance cannot be spoken further."""
+
+    utterance_id: str
+    error: GreenroomError
+
+
+RenderEvent = RenderStarted | RestoreAwaited | AudioMade | SegmentMade | AudioFinished | RenderFailed

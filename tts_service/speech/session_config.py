@@ -1,0 +1,222 @@
+"""What a session is asked to be, and what it then is.
+
+A `ConfigRequest` is what the client said; `resolve` fills in every default against what the service offers, or says
+which field is at fault. A change overlays the request and resolves anew, so that defaults follow what they derive from.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import TypeVar
+
+from tts_service.errors import CallerError, FieldViolation, Reason, bad_config
+from tts_service.types import AudioFormat
+
+Number = TypeVar("Number", int, float)
+
+MAX_SEED = 2**63 - 1
+SPEAKING_RATE_RANGE = (0.5, 2.0)
+BUFFER_DELAY_SECONDS_RANGE = (0.0, 60.0)
+AUDIO_AHEAD_SECONDS_RANGE = (0.5, 60.0)
+
+
+class Aggregation(Enum):
+    """Who cuts text into speakable pieces."""
+
+    SERVER = "server"
+    NONE = "none"
+
+
+class Pacing(Enum):
+    """How fast audio leaves."""
+
+    REALTIME = "realtime"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceFacts:
+    """A voice as it is listed. `models` are the ids of the models that can use it."""
+
+    id: str
+    display_name: str
+    languages: tuple[str, ...]
+    models: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """A model as it is listed."""
+
+    id: str
+    description: str
+    languages: tuple[str, ...]
+    sample_rate_hertz: int
+    default_voice: str
+    changes_speaking_rate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What can be asked for; the first model is the default."""
+
+    models: tuple[ModelFacts, ...]
+    voices: Mapping[str, VoiceFacts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRequest:
+    """A configuration as asked for; None means the default."""
+
+    model: str | None = None
+    voice: str | None = None
+    language: str | None = None
+    audio_format: AudioFormat = field(default_factory=AudioFormat)
+    seed: int | None = None
+    speaking_rate: float | None = None
+    text_aggregation: Aggregation | None = None
+    max_buffer_delay: float | None = None
+    pacing: Pacing | None = None
+    max_audio_ahead: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """A configuration in force. Delays and lead are seconds; a buffer delay of 0 waits for ever."""
+
+    model: str
+    voice: str
+    language: str
+    audio_format: AudioFormat
+    seed: int
+    speaking_rate: float
+    text_aggregation: Aggregation
+    max_buffer_delay: float
+    pacing: Pacing
+    max_audio_ahead: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """New values and the paths that they apply to, as on the wire ("voice", "sampling.seed", "*")."""
+
+    request: ConfigRequest
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What fills the gaps where the offer says nothing. `seed` was drawn for this session."""
+
+    seed: int
+    pacing: Pacing = Pacing.REALTIME
+    max_buffer_delay: float = 3.0
+    max_audio_ahead: float = 4.0
+
+
+def resolve(request: ConfigRequest, offer: Offer, defaults: Defaults) -> SessionConfig:
+    """Fill in every default and check every value; raise a CallerError that names the field."""
+    model = _model(request.model, offer)
+    voice = _voice(request.voice, model, offer)
+    return SessionConfig(
+        model=model.id,
+        voice=voice.id,
+        language=_language(request.language, voice, model),
+        audio_format=request.audio_format,
+        seed=_within("sampling.seed", request.seed, defaults.seed, (0, MAX_SEED)),
+        speaking_rate=_speaking_rate(request.speaking_rate, model),
+        text_aggregation=request.text_aggregation or Aggregation.SERVER,
+        max_buffer_delay=_within(
+            "max_buffer_delay", request.max_buffer_delay, defaults.max_buffer_delay, BUFFER_DELAY_SECONDS_RANGE
+        ),
+        pacing=request.pacing or defaults.pacing,
+        max_audio_ahead=_within(
+            "max_audio_ahead", request.max_audio_ahead, defaults.max_audio_ahead, AUDIO_AHEAD_SECONDS_RANGE
+        ),
+    )
+
+
+_FIELDS_BY_PATH: Mapping[str, tuple[str, ...]] = {
+    **{f.name: (f.name,) for f in fields(ConfigRequest) if f.name not in {"audio_format", "seed", "speaking_rate"}},
+    "sampling": ("seed", "speaking_rate"),
+    "sampling.seed": ("seed",),
+    "sampling.speaking_rate": ("speaking_rate",),
+}
+
+
+def overlay(base: ConfigRequest, change: ConfigChange) -> ConfigRequest:
+    """Return the base with the changed fields; raise BAD_CONFIG for a path that is unknown or fixed."""
+    if not change.paths:
+        raise bad_config("update_mask", "names no field; name those to change, or * for all but audio_format")
+    names: set[str] = set()
+    for path in change.paths:
+        names.update(_names(path))
+    return replace(base, **{name: getattr(change.request, name) for name in names})
+
+
+def _names(path: str) -> tuple[str, ...]:
+    if path == "*":
+        return tuple({name for group in _FIELDS_BY_PATH.values() for name in group})
+    if path.split(".", maxsplit=1)[0] == "audio_format":
+        raise bad_config("update_mask", "audio_format is fixed for the session; open another session to change it")
+    if path not in _FIELDS_BY_PATH:
+        raise bad_config("update_mask", f"{path!r} is no field of SessionConfig")
+    return _FIELDS_BY_PATH[path]
+
+
+def _model(wanted: str | None, offer: Offer) -> ModelFacts:
+    if wanted is None:
+        return offer.models[0]
+    for model in offer.models:
+        if model.id == wanted:
+            return model
+    raise bad_config("model", f"{wanted!r} is not served here; there is {_listed(m.id for m in offer.models)}")
+
+
+def _voice(wanted: str | None, model: ModelFacts, offer: Offer) -> VoiceFacts:
+    name = model.default_voice if wanted is None else wanted
+    voice = offer.voices.get(name)
+    if voice is None or model.id not in voice.models:
+        usable = _listed(v.id for v in offer.voices.values() if model.id in v.models)
+        description = f"model {model.id!r} has no voice {name!r}; there is {usable}"
+        raise CallerError(
+            Reason.VOICE_NOT_FOUND,
+            f"voice: {description}",
+            violations=(FieldViolation(field="voice", description=description),),
+            metadata={"voice": name[:128]},
+        )
+    return voice
+
+
+def _language(wanted: str | None, voice: VoiceFacts, model: ModelFacts) -> str:
+    if wanted is None:
+        return voice.languages[0]
+    for tag in voice.languages:
+        if tag.lower() == wanted.lower() and tag in model.languages:
+            return tag
+    raise bad_config(
+        "language",
+        f"voice {voice.id!r} does not speak {wanted!r}; it speaks {_listed(voice.languages)}",
+        Reason.BAD_LANGUAGE,
+    )
+
+
+def _speaking_rate(wanted: float | None, model: ModelFacts) -> float:
+    rate = _within("sampling.speaking_rate", wanted, 1.0, SPEAKING_RATE_RANGE)
+    if rate != 1.0 and not model.changes_speaking_rate:
+        raise bad_config("sampling.speaking_rate", f"model {model.id!r} speaks at 1.0 only")
+    return rate
+
+
+def _within(path: str, wanted: Number | None, default: Number, bounds: tuple[Number, Number]) -> Number:
+    value = default if wanted is None else wanted
+    low, high = bounds
+    if not math.isfinite(value) or not low <= value <= high:
+        raise bad_config(path, f"must be between {low} and {high}, not {value}")
+    return value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
