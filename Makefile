@@ -31,11 +31,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 .PHONY: demo
 demo: setup ## Speak a text, shrink, speak again: the whole system in one run
-	@$(BIN)/python clients/demo.py
+	@$(BIN)/python -m clients.demo
 
 .PHONY: run
 run: setup ## Start the service and the daemon, and say what to type next
-	@$(BIN)/python tools/run_both.py
+	@$(BIN)/python -m tools.run_both
 
 .PHONY: test
 test: setup ## Run every test
@@ -43,7 +43,7 @@ test: setup ## Run every test
 
 .PHONY: bench
 bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.bench
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff

@@ -6,7 +6,6 @@ refused everywhere, because a misspelt limit is no limit.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,9 +22,6 @@ from pydantic_settings import (
 from tts_service.errors import StartupError
 
 ENV_PREFIX = "GREENROOM_SERVICE_"
-SOCKET_PATH_MAX_BYTES = 107
-"""The kernel's bound on a Unix socket's path (sun_path, 108 bytes with its zero)."""
-
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -54,6 +50,9 @@ class Residency(BaseModel):
 
     budget_bytes: int | None = Field(None, ge=0, description="Bytes that modules may hold at home; none for no bound.")
     pinned: tuple[str, ...] = Field((), description="Modules that never leave.")
+    linger_seconds: Seconds = Field(
+        60.0, description="A module that rests elsewhere leaves so long after its last use."
+    )
     minimum_stay_seconds: float = Field(
         5.0, ge=0, le=3_600, description="A module that came home on demand stays at least so long."
     )
@@ -78,13 +77,8 @@ class ServiceConfig(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_text: bool = Field(default=False, description="Let spoken text into the log.")
-    limits: Limits = Field(default_factory=Limits, description="Bounds on what clients may ask.")
-    residency: Residency = Field(default_factory=Residency, description="Where modules may be.")
-
-    @property
-    def effective_control_socket(self) -> Path:
-        """Return the control socket's path."""
-        return self.control_socket or runtime_dir() / "services" / f"{self.name}.sock"
+    limits: Limits = Field(Limits(), description="Bounds on what clients may ask.")
+    residency: Residency = Field(Residency(), description="Where modules may be.")
 
     @property
     def effective_state_dir(self) -> Path:
@@ -101,14 +95,6 @@ def xdg_dir(variable: str, default: str) -> Path:
     """Return Greenroom's folder below an XDG folder."""
     base = os.environ.get(variable, "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / default) / "greenroom"
-
-
-def runtime_dir() -> Path:
-    """Return Greenroom's folder for sockets; without XDG_RUNTIME_DIR, a private one under the temporary directory."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if Path(base).is_absolute():
-        return Path(base) / "greenroom"
-    return Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}"
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> ServiceConfig:
@@ -152,3 +138,30 @@ def _refuse_unknown_variables() -> None:
 def _explained(error: ValidationError, toml: Path) -> str:
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     return "bad configuration (flags, " + ENV_PREFIX + f"* variables, {toml}):\n  " + "\n  ".join(lines)
+
+
+def settings_help() -> str:
+    """Return every setting with its bounds' default and meaning, as a commented TOML file."""
+    lines = ["# Every setting of tts-service with its default."]
+    tables: list[tuple[str, type[BaseModel]]] = [("", ServiceConfig), ("limits", Limits), ("residency", Residency)]
+    for table, model in tables:
+        lines += ["", f"[{table}]"] if table else [""]
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                continue
+            lines += [f"# {field.description}", f"# {name} = {_toml(field.get_default(call_default_factory=True))}"]
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None:
+            return "(not set)"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case tuple():
+            return str(list(value))
+        case _:
+            return str(value)

@@ -92,8 +92,8 @@ class SpeechServer:
         return f"<SpeechServer on {self._address} | {self._sessions!r}>"
 
 
-async def watch_activity(sessions: Sessions, tell: Callable[[int], None], *, period_seconds: float = 1.0) -> None:
-    """Tell how many utterances wait for a place to compute, now and then."""
+async def watch_activity(tell: Callable[[], None], *, period_seconds: float = 1.0) -> None:
+    """Tell now and then how busy the service is."""
     while True:
-        tell(sessions.queued)
+        tell()
         await asyncio.sleep(period_seconds)

@@ -30,9 +30,7 @@ class _Registrar:
         """Ignore the first of the two forms in which generated code adds handlers; the other one is enough."""
         del handlers
 
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register every method of a service, wrapped."""
         wrapped = {name: _wrapped(handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))

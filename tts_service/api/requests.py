@@ -36,12 +36,12 @@ ENCODINGS: Mapping[int, Encoding] = {
     pb.AUDIO_ENCODING_WAV: Encoding.WAV,
     pb.AUDIO_ENCODING_FLAC: Encoding.FLAC,
 }
-AGGREGATIONS = {
+AGGREGATIONS: Mapping[int, Aggregation | None] = {
     pb.TEXT_AGGREGATION_UNSPECIFIED: None,
     pb.TEXT_AGGREGATION_SERVER: Aggregation.SERVER,
     pb.TEXT_AGGREGATION_NONE: Aggregation.NONE,
 }
-PACINGS = {
+PACINGS: Mapping[int, Pacing | None] = {
     pb.PACING_UNSPECIFIED: None,
     pb.PACING_REALTIME: Pacing.REALTIME,
     pb.PACING_NONE: Pacing.NONE,

@@ -8,7 +8,7 @@ from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.requests import AGGREGATIONS, ENCODINGS, PACINGS
 from tts_service.api.statuses import to_status
 from tts_service.speech import protocol
-from tts_service.speech.encoded_audio import MAX_SAMPLE_RATE_HERTZ, MIN_SAMPLE_RATE_HERTZ
+from tts_service.speech.encoded_audio import SAMPLE_RATE_RANGE_HERTZ
 from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, VoiceFacts
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.types import Encoding
@@ -16,8 +16,8 @@ from tts_service.types import Encoding
 WIRE_ENCODINGS: Mapping[Encoding, pb.AudioEncoding.ValueType] = {
     value: pb.AudioEncoding.ValueType(number) for number, value in ENCODINGS.items() if number
 }
-_WIRE_AGGREGATIONS = {value: number for number, value in AGGREGATIONS.items() if value}
-_WIRE_PACINGS = {value: number for number, value in PACINGS.items() if value}
+_WIRE_AGGREGATIONS = {value: pb.TextAggregation.ValueType(number) for number, value in AGGREGATIONS.items() if value}
+_WIRE_PACINGS = {value: pb.Pacing.ValueType(number) for number, value in PACINGS.items() if value}
 _WIRE_FINISH = {
     protocol.FinishReason.COMPLETE: pb.FINISH_REASON_COMPLETE,
     protocol.FinishReason.EMPTY: pb.FINISH_REASON_EMPTY,
@@ -207,8 +207,8 @@ def service_info(offer: Offer, *, version: str, service_name: str, limits: pb.Li
         models=[wire_model(model) for model in offer.models],
         session_encodings=[WIRE_ENCODINGS[encoding] for encoding in Encoding if encoding is not Encoding.FLAC],
         synthesize_encodings=[WIRE_ENCODINGS[encoding] for encoding in Encoding],
-        min_sample_rate_hertz=MIN_SAMPLE_RATE_HERTZ,
-        max_sample_rate_hertz=MAX_SAMPLE_RATE_HERTZ,
+        min_sample_rate_hertz=SAMPLE_RATE_RANGE_HERTZ[0],
+        max_sample_rate_hertz=SAMPLE_RATE_RANGE_HERTZ[1],
         limits=limits,
         service_name=service_name,
     )

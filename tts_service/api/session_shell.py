@@ -9,7 +9,7 @@ not read.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from tts_service.engine import Engine, Renderer
+from tts_service.engine import Emit, Renderer
 from tts_service.errors import GreenroomError, Reason, ServiceError
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent
@@ -24,9 +24,11 @@ Write = Callable[[ServerMessage], Awaitable[None]]
 class SessionShell:
     """Runs one session from its first message to its end."""
 
-    def __init__(self, session: Session, engine: Engine, write: Write, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, session: Session, make_renderer: Callable[[Emit], Renderer], write: Write, clock: Callable[[], float]
+    ) -> None:
         self.session = session
-        self._renderer = Renderer(engine, self._rendered)
+        self._renderer = make_renderer(self._rendered)
         self._write = write
         self._clock = clock
         self._woken = asyncio.Event()

@@ -70,6 +70,11 @@ class Sessions:
             self._shells.discard(shell)
 
     @property
+    def count(self) -> int:
+        """Sessions that are open."""
+        return self._count
+
+    @property
     def queued(self) -> int:
         """Utterances of all sessions that wait for a place to compute."""
         return sum(shell.queued for shell in self._shells)

@@ -15,7 +15,7 @@ from tts_service.api.session_shell import SessionShell
 from tts_service.api.sessions import Sessions
 from tts_service.api.statuses import abort_async
 from tts_service.api.watermark_detection import Detection
-from tts_service.engine import Engine
+from tts_service.engine import Emit, Engine, Renderer
 from tts_service.errors import CallerError, GreenroomError, Reason, bad_config
 from tts_service.speech import protocol
 from tts_service.speech.session import Session
@@ -68,7 +68,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
     # --- speech -------------------------------------------------------------------------------------------------
 
-    async def StreamingSynthesize(  # noqa: N802  # The wire's name.
+    async def StreamingSynthesize(  # type: ignore[override]  # noqa: N802  # The wire's name; grpc.aio also takes handlers that write.
         self, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
     ) -> None:
         """Serve a session."""
@@ -92,7 +92,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             self._log(message)
             await context.write(responses.session_response(message, session_id=session_id, limits=self._wire_limits))
 
-        shell = SessionShell(session, self._engine, write, self._clock)
+        shell = SessionShell(session, self._renderer, write, self._clock)
         log.info("session_opened", voice=session.config.voice, model=session.config.model)
         with self._sessions.listed(shell):
             try:
@@ -100,7 +100,9 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             finally:
                 log.info("session_closed")
 
-    async def Synthesize(self, request: pb.SynthesizeRequest, context: Any) -> None:  # noqa: N802  # The wire's name.
+    async def Synthesize(  # type: ignore[override]  # noqa: N802  # As above.
+        self, request: pb.SynthesizeRequest, context: Any
+    ) -> None:
         """Speak one text, unpaced."""
         with structlog.contextvars.bound_contextvars(session_id=uuid.uuid4().hex):
             try:
@@ -127,7 +129,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             if response is not None:
                 await context.write(response)
 
-        shell = SessionShell(session, self._engine, write, self._clock)
+        shell = SessionShell(session, self._renderer, write, self._clock)
         with self._sessions.listed(shell):
             await shell.run(_whole_utterance(request.text))
 
@@ -139,6 +141,9 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             max_audio_ahead=self._settings.max_audio_ahead_seconds,
         )
         return Session(asked, self._offer, defaults, self._settings.limits, now=self._clock())
+
+    def _renderer(self, emit: Emit) -> Renderer:
+        return Renderer(self._engine, emit)
 
     def _log(self, message: protocol.ServerMessage) -> None:
         match message:

@@ -110,3 +110,12 @@ class ResidencyReport:
     restore_wait_seconds: float
     sessions: int = 0
     queued_utterances: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Memory that modules can be in: "host", or a GPU's UUID, with the tier that it is."""
+
+    device_id: str
+    tier: Tier
+    display_name: str = ""

@@ -7,7 +7,7 @@ an end. So it is only asked about one stop, with the two words before it and the
 Rules on top of it, and why:
 * It continues after "No." and other words that are abbreviations only before a number.
 * It ends after "Dr." before a word that often opens sentences ("Dr. No"), and after "M." and "Mme." in French.
-* It knows neither "approx." nor "vol.", and in some languages not the dotted ones ("t.ex.", "т.е.").
+* It knows neither "approx." nor "vol.", and in some languages not the dotted ones ("t.ex." in Swedish).
 * It knows ordinals ("am 2. Juni") by the names of months alone.
 """
 
@@ -17,7 +17,7 @@ from itertools import accumulate
 
 import sentencex
 
-_QUOTES_AND_BRACKETS = "\"'`´“”„‟«»‹›‘’‚()[]{}<>*_~#•-–—¿¡"
+from tts_service.speech.punctuation import WRAPPERS
 
 _TITLES = frozenset({"dr", "e.g", "i.e", "m", "messrs", "mlle", "mm", "mme", "mr", "mrs", "ms", "prof", "vs"})
 _CONTINUED = frozenset({"approx", "excl", "incl", "tel", "vol", "vols"})
@@ -59,7 +59,7 @@ def ends_sentence(language: str, head: str, stop: str, follower: Follower) -> bo
 
 def _bare(word: str) -> str:
     """Return a word without the quotes around it; an address, whose parts look like abbreviations, as a plain word."""
-    bare = word.strip(_QUOTES_AND_BRACKETS)
+    bare = word.strip(WRAPPERS)
     return "word" if not bare or _ADDRESS.search(bare) else bare
 
 

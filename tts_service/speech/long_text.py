@@ -3,10 +3,11 @@
 import re
 import unicodedata
 
+from tts_service.speech.punctuation import CLAUSE_ENDS, CLOSERS, SPACED_CLAUSE_ENDS
 from tts_service.speech.speakable import is_speakable
 
 # Punctuation between clauses with the white space after it; the full-width forms need no white space.
-_CLAUSE_END = re.compile(r"""[,;:،؛·—–-][)\]}"'”’»*_]*\s+|[，、；：]\s*""")
+_CLAUSE_END = re.compile(rf"[{SPACED_CLAUSE_ENDS}][{CLOSERS}]*\s+|[{CLAUSE_ENDS}]\s*")
 _WORD_END = re.compile(r"\s+")
 
 _JOINER = "\u200d"

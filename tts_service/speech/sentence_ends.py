@@ -14,6 +14,20 @@ from dataclasses import dataclass
 
 from tts_service.speech.full_stops import Follower, ends_sentence
 from tts_service.speech.long_text import cut_between_characters
+from tts_service.speech.punctuation import (
+    BULLETS,
+    CLOSERS,
+    FULL_WIDTH_POINT,
+    GERMAN_CLOSERS,
+    GREEK_QUESTION_MARKS,
+    LINE_BREAKS,
+    QUOTATIVES,
+    SMALL_SPACES,
+    SPACED_CLOSERS,
+    SPACED_OPENERS,
+    STOPS,
+    SURE_STOPS,
+)
 from tts_service.speech.speakable import is_speakable
 
 LOOK_AHEAD = 40
@@ -24,23 +38,22 @@ _WRAPPED_COLUMNS = 60
 
 _HEAD_CHARACTERS = 60
 
-# Sure stops need no white space behind them: CJK, Arabic, Indic, Armenian, Ethiopic, Tibetan, Burmese, Khmer, Mongolian.
-_SURE_STOPS = "。．！？｡︒︕︖؟۔।॥։።፧፨།༎။។៕᠃᠉"
-_CANDIDATE = re.compile(rf"[\n\u2028\u2029]|[.!?…‥‼⁇⁈⁉;\u037e{_SURE_STOPS}]+")
-_SURE = re.compile(f"[{_SURE_STOPS}]")
-_GREEK_QUESTION = re.compile(r"[;\u037e]")
+_CANDIDATE = re.compile(rf"[{LINE_BREAKS}]|[{STOPS}{SURE_STOPS}{GREEK_QUESTION_MARKS}]+")
+_SURE = re.compile(f"[{SURE_STOPS}]")
+_GREEK_QUESTION = re.compile(f"[{GREEK_QUESTION_MARKS}]+")
 
 _GAP = re.compile(rf"[\W_]{{0,{LOOK_AHEAD}}}")
 _WORD = re.compile(rf"\w{{1,{LOOK_AHEAD}}}")
-_CLOSERS = re.compile(r"(?:[)\]}\"'”’“‘*_~`）】」』》〉〕］｣﹂﹄]|[\u00a0\u202f ]?[»›])*")
+_CLOSERS = re.compile(rf"(?:[{CLOSERS}{GERMAN_CLOSERS}]|[{SMALL_SPACES}]?[{SPACED_CLOSERS}])*")
+_UNSPACED_CLOSERS = re.compile(f"[{CLOSERS}]*")
 _BLANK_LINE = re.compile(r"[\n\u2028][^\S\n\u2028\u2029]*[\n\u2028]|\u2029")
-_LAST_LINE_BREAK = re.compile(r".*[\n\u2028\u2029]", re.DOTALL)
+_LAST_LINE_BREAK = re.compile(rf".*[{LINE_BREAKS}]", re.DOTALL)
 _LAST_SPACE = re.compile(r".*\s", re.DOTALL)
-_SPACED_OPENER = re.compile(r"«[\u00a0\u202f ]?$")
+_SPACED_OPENER = re.compile(rf"[{SPACED_OPENERS}][{SMALL_SPACES}]?$")
 
-_LIST_MARK = re.compile(r"(?:\d{1,3}|\w)")
-_BEFORE_LIST_MARK = re.compile(r"[\s\-*+•‣◦▪–—(\[#>]*")
-_BULLET = re.compile(r"[-*+•‣◦▪–—#>]\s")
+_LIST_MARK = re.compile(r"\d{1,3}|\w")
+_BEFORE_LIST_MARK = re.compile(rf"[\s(\[{BULLETS}]*")
+_BULLET = re.compile(rf"[{BULLETS}]\s")
 _LIST_NUMBER = re.compile(r"\d{1,3}[.)]\s")
 _LIST_NUMBER_CHARACTERS = 5
 
@@ -113,16 +126,16 @@ def _judge(view: View, at: int) -> Search:
 def _judge_stop(view: View, at: int, stop_end: int, word_start: int) -> Search:
     """Judge a run of stops whose gap up to the next word is known."""
     text, stop = view.text, view.text[at:stop_end]
-    closers = _CLOSERS.match(text, stop_end, word_start)
-    assert closers is not None
     sure = _SURE.search(stop) is not None
+    closers = (_UNSPACED_CLOSERS if sure else _CLOSERS).match(text, stop_end, word_start)
+    assert closers is not None
     end = _gap_end(text, stop_end, word_start)
     if end is None and sure:
         end = closers.end()
     no_end = Search(resume=stop_end)
     if end is None or not (sure or _parts_words(text, closers.end(), word_start)):
         return no_end
-    if _continues_speech(text, word_start, quoted=closers.end() > stop_end, fullwidth_point=stop == "．"):
+    if _continues(text, word_start, quoted=closers.end() > stop_end, in_number=stop == FULL_WIDTH_POINT):
         return no_end
     if sure:
         return Search(end=end, resume=end)
@@ -149,17 +162,15 @@ def _parts_words(text: str, at: int, word_start: int) -> bool:
     return at < word_start and (text[at].isspace() or not unicodedata.category(text[at]).startswith("P"))
 
 
-def _continues_speech(text: str, word_start: int, *, quoted: bool, fullwidth_point: bool) -> bool:
-    """Return True where the next word goes on: after a quote (“Go!” he said; 「行く。」と), or in a full-width number."""
+def _continues(text: str, word_start: int, *, quoted: bool, in_number: bool) -> bool:
+    """Return True where the next word goes on: after quoted speech, as in "Go!" he said, or in a full-width number."""
     first = text[word_start : word_start + 1]
-    if fullwidth_point and first.isdecimal():
-        return True
-    return quoted and (first.islower() or first in {"と", "っ"})
+    return (in_number and first.isdecimal()) or (quoted and (first.islower() or first in QUOTATIVES))
 
 
 def _is_other_mark(language: str, stop: str) -> bool:
     """Return True for a semicolon, which asks questions in Greek alone."""
-    return language != "el" and _GREEK_QUESTION.sub("", stop) == ""
+    return language != "el" and _GREEK_QUESTION.fullmatch(stop) is not None
 
 
 def _is_list_mark(view: View, at: int) -> bool:

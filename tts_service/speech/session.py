@@ -34,7 +34,6 @@ from tts_service.speech.protocol import (
     UtteranceCancelled,
     UtteranceDone,
     UtteranceError,
-    WaitingFor,
 )
 from tts_service.speech.rendering import (
     AudioFinished,
@@ -55,11 +54,9 @@ from tts_service.speech.session_config import (
     resolve,
 )
 from tts_service.speech.session_limits import SessionLimits
-from tts_service.speech.session_table import TABLE, Answer, Phase, Said
+from tts_service.speech.session_table import TABLE, Answer, Phase, UtteranceMessage, said
 from tts_service.speech.utterance import Utterance
 from tts_service.speech.utterances import Utterances, too_many
-
-UtteranceMessage = TextChunk | Flush | EndUtterance | CancelUtterance | PlaybackPosition
 
 
 class Session:
@@ -104,7 +101,7 @@ class Session:
 
     def _answer(self, message: UtteranceMessage, now: float) -> None:
         phase = self.utterances.phase(message.utterance_id)
-        match TABLE[phase][_said(message)]:
+        match TABLE[phase][said(message)]:
             case Answer.CREATE:
                 if self._create(message.utterance_id, now):
                     self._accept(message, now)
@@ -231,11 +228,11 @@ class Session:
     def tick(self, now: float) -> None:
         """Do what is due: speak text that has waited long enough, report progress, end what must end."""
         for utterance in self.utterances.open:
-            if now >= _speaks_at(utterance):
+            if now >= utterance.speaks_at:
                 utterance.speak_buffered()
         if now >= self._progress_at() and not self.outbox.urgent:
             current = self.utterances.open[0]
-            self.outbox.say(Progress(utterance_id=current.id, waiting_for=self._waiting_for(current)))
+            self.outbox.say(Progress(utterance_id=current.id, waiting_for=current.waiting_for))
         if self.end_error is None and now >= self._idle_at():
             seconds = self.limits.idle_timeout_seconds
             self._abort(ServiceError(Reason.IDLE_TIMEOUT, f"nothing was said for {seconds:g} s"))
@@ -258,7 +255,7 @@ class Session:
 
     def wake_at(self, now: float) -> float:
         """Return the latest time at which the session must be looked at again, even if nothing happens."""
-        times = [self._progress_at(), self._idle_at(), *(_speaks_at(u) for u in self.utterances.open)]
+        times = [self._progress_at(), self._idle_at(), *(u.speaks_at for u in self.utterances.open)]
         if self.drain_deadline is not None:
             times.append(self.drain_deadline)
         if self.utterances.open and self.utterances.open[0].outgoing:
@@ -281,15 +278,6 @@ class Session:
         assert self.drain_deadline is not None
         return now >= self.drain_deadline or not (self.utterances.open or self.half_closed)
 
-    def _waiting_for(self, utterance: Utterance) -> WaitingFor:
-        if utterance.awaits_restore:
-            return WaitingFor.RESTORE
-        if utterance.rendering:
-            return WaitingFor.CAPACITY
-        if utterance.outgoing or utterance.wants_rendering:
-            return WaitingFor.PLAYBACK
-        return WaitingFor.TEXT
-
     def _abort(self, error: GreenroomError) -> None:
         for utterance in tuple(self.utterances.open):
             self.utterances.close(utterance, Phase.FAILED)
@@ -297,24 +285,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {[u.id for u in self.utterances.open]} | {self.outbox!r}>"
-
-
-def _speaks_at(utterance: Utterance) -> float:
-    """Return when buffered text is spoken as it stands."""
-    delay_seconds = utterance.config.max_buffer_delay
-    if utterance.waiting_since is None or delay_seconds == 0:
-        return math.inf
-    return utterance.waiting_since + delay_seconds
-
-
-def _said(message: UtteranceMessage) -> Said:
-    return {
-        TextChunk: Said.TEXT,
-        Flush: Said.FLUSH,
-        EndUtterance: Said.END,
-        CancelUtterance: Said.CANCEL,
-        PlaybackPosition: Said.PLAYBACK,
-    }[type(message)]
 
 
 def _draining(seconds_left: float) -> ServiceError:

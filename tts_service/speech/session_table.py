@@ -8,6 +8,10 @@ such messages are dropped or acknowledged, never an error.
 from collections.abc import Mapping
 from enum import Enum
 
+from tts_service.speech.protocol import CancelUtterance, EndUtterance, Flush, PlaybackPosition, TextChunk
+
+UtteranceMessage = TextChunk | Flush | EndUtterance | CancelUtterance | PlaybackPosition
+
 
 class Phase(Enum):
     """Where an utterance is in its life."""
@@ -89,3 +93,14 @@ TABLE: Mapping[Phase, Mapping[Said, Answer]] = {
         Said.PLAYBACK: Answer.IGNORE,
     },
 }
+
+
+def said(message: UtteranceMessage) -> Said:
+    """Return the table's word for a message."""
+    return {
+        TextChunk: Said.TEXT,
+        Flush: Said.FLUSH,
+        EndUtterance: Said.END,
+        CancelUtterance: Said.CANCEL,
+        PlaybackPosition: Said.PLAYBACK,
+    }[type(message)]

@@ -2,8 +2,8 @@
 
 import re
 
-# A letter or digit of any script. One that a variation selector or an enclosing keycap follows is drawn as an emoji
-# ("1️⃣", "ℹ️"), and the Hangul fillers are letters only in name: nothing is drawn for them.
+# A letter or digit of any script. One that a variation selector or an enclosing keycap follows is drawn as an emoji,
+# and the Hangul fillers are letters only in name: nothing is drawn for them.
 _SPEAKABLE = re.compile(r"[^\W_\u115f\u1160\u3164\uffa0](?![\ufe0f\u20e3])")
 
 

@@ -4,9 +4,11 @@ Text goes in on one side and becomes segments; the renderer's events become `out
 must leave; the session takes them out under pacing. Every byte of text ends up in exactly one segment.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
+from tts_service.speech.protocol import WaitingFor
 from tts_service.speech.rendering import AudioFinished, SegmentMade
 from tts_service.speech.segments import SegmentBuffer, is_speakable
 from tts_service.speech.session_config import Aggregation, SessionConfig
@@ -127,6 +129,14 @@ class Utterance:
         """Where the audio of the last segment ends."""
         return self.spans[-1].sample_end if self.spans else 0
 
+    @property
+    def speaks_at(self) -> float:
+        """When buffered text is spoken as it stands."""
+        delay_seconds = self.config.max_buffer_delay
+        if self.waiting_since is None or delay_seconds == 0:
+            return math.inf
+        return self.waiting_since + delay_seconds
+
     # --- rendering ----------------------------------------------------------------------------------------------
 
     @property
@@ -209,6 +219,17 @@ class Utterance:
     def flushes_waiting(self) -> int:
         """Flushes that are not acknowledged."""
         return len(self.flushes) + sum(isinstance(item, FlushMark) for item in self.outgoing)
+
+    @property
+    def waiting_for(self) -> WaitingFor:
+        """What it waits for while nothing of it is sent."""
+        if self.awaits_restore:
+            return WaitingFor.RESTORE
+        if self.rendering:
+            return WaitingFor.CAPACITY
+        if self.outgoing or self.wants_rendering:
+            return WaitingFor.PLAYBACK
+        return WaitingFor.TEXT
 
     def sent_piece(self, piece: EncodedPiece, now: float) -> None:
         """Note that a piece has left."""

@@ -1,0 +1,252 @@
+"""Greenroom for threads and plain programs.
+
+    with Client("127.0.0.1:50051") as client:
+        for chunk in client.synthesize("Good evening."):
+            play(chunk.data)
+
+Reading order: this file (the client), `sync_session`, `sync_utterance` and `sync_speech`, `sync_synthesis` (whole
+texts), `sync_line` (the shell around one session's RPC, and why it is no event loop in a thread), `sync_connection`.
+"""
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+from weakref import WeakSet
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from greenroom.tts.v1 import tts_pb2
+from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
+from greenroom_client.config import ConfigFields, Encoding, SessionConfig
+from greenroom_client.config_messages import audio_format_message, config_message
+from greenroom_client.conversation import Conversation
+from greenroom_client.errors import NotFoundError, ProtocolError, no_answer
+from greenroom_client.options import DEFAULT_OPTIONS, ClientOptions
+from greenroom_client.retries import ONE_ATTEMPT
+from greenroom_client.statuses import from_rpc_error
+from greenroom_client.sync_connection import Connection
+from greenroom_client.sync_line import Line, OnEvent
+from greenroom_client.sync_session import Session
+from greenroom_client.sync_speech import Speech
+from greenroom_client.sync_synthesis import Synthesis
+from greenroom_client.sync_utterance import FlushTicket, Utterance
+from greenroom_client.targets import DEFAULT_TARGET
+from greenroom_client.uploads import PIECE_BYTES, coding_of, is_repeatable, pieces_of_bytes
+from greenroom_client.values import Health, ServiceInfo, Voice, Watermark
+
+__all__ = ["Client", "FlushTicket", "Session", "Speech", "Synthesis", "Utterance"]
+
+AudioSource = str | PathLike[str] | bytes | Iterable[bytes]
+
+
+class Client:
+    """A connection to the service. Use it as a block; it may be shared between threads."""
+
+    def __init__(self, target: str = DEFAULT_TARGET, options: ClientOptions = DEFAULT_OPTIONS) -> None:
+        self._connection = Connection(target, options)
+        self._options = options
+        self._lines: WeakSet[Line] = WeakSet()
+
+    # --- speech -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(
+        self, config: SessionConfig | None = None, *, on_event: OnEvent | None = None, **fields: Unpack[ConfigFields]
+    ) -> Generator[Session, None, None]:
+        """Open a session for the length of a block: `config`, changed by the other keyword arguments.
+
+        `on_event` hears of progress, notices and segments as they come, in the session's reading thread; it must be
+        quick, and if it raises, the session ends. Leaving the block interrupts whatever is still open.
+        """
+        with self.open_session(config, on_event=on_event, **fields) as session:
+            yield session
+
+    def open_session(
+        self, config: SessionConfig | None = None, *, on_event: OnEvent | None = None, **fields: Unpack[ConfigFields]
+    ) -> Session:
+        """Open a session that lives until it, or the client, is closed. Raises the service's answer if it refuses."""
+        wanted = (config or SessionConfig()).with_fields(**fields)
+
+        def attempt(left_seconds: float) -> Session:
+            line = Line(Conversation(self._options.read_limits), on_event=on_event, clock=time.monotonic)
+            self._lines.add(line)
+            return Session(line, line.open(self._begin_session, wanted, timeout_seconds=left_seconds))
+
+        return self._connection.retrying(attempt, timeout_seconds=self._options.answer_timeout_seconds)
+
+    def _begin_session(self, requests: Iterator[tts_pb2.StreamingSynthesizeRequest]) -> Any:
+        return self._connection.stub.StreamingSynthesize(requests, metadata=self._options.metadata_pairs)
+
+    def synthesize(
+        self,
+        text: str,
+        config: SessionConfig | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        **fields: Unpack[ConfigFields],
+    ) -> Synthesis:
+        """Return the speech of a whole text, to iterate over or to `collect`; nothing is sent before that.
+
+        `timeout_seconds` bounds all of it; the default does not.
+        """
+        wanted = (config or SessionConfig()).with_fields(**fields)
+        request = tts_pb2.SynthesizeRequest(text=text, config=config_message(wanted))
+
+        def attempt(left_seconds: float) -> tuple[Any, tts_pb2.SynthesizeResponse]:
+            call = self._connection.stub.Synthesize(
+                request, timeout=timeout_seconds, metadata=self._options.metadata_pairs
+            )
+            return call, _first_answer(call, left_seconds)
+
+        first_seconds = self._options.first_audio_timeout_seconds
+        return Synthesis(lambda: self._connection.retrying(attempt, timeout_seconds=first_seconds))
+
+    # --- about the service --------------------------------------------------------------------------------------
+
+    def voices(self) -> tuple[Voice, ...]:
+        """Return all voices, in the order of their ids."""
+        voices: list[Voice] = []
+        request = tts_pb2.ListVoicesRequest()
+        while True:
+            page = self._connection.ask(self._connection.stub.ListVoices, request)
+            voices += [voice_value(voice) for voice in page.voices]
+            if not page.next_page_token:
+                return tuple(voices)
+            if page.next_page_token == request.page_token:
+                raise ProtocolError("the service gives the same page of voices again and again")
+            request = tts_pb2.ListVoicesRequest(page_token=page.next_page_token)
+
+    def voice(self, voice_id: str) -> Voice:
+        """Return one voice. Raises NotFoundError."""
+        request = tts_pb2.GetVoiceRequest(voice=voice_id)
+        return voice_value(self._connection.ask(self._connection.stub.GetVoice, request).voice)
+
+    def info(self) -> ServiceInfo:
+        """Return what the service can do."""
+        request = tts_pb2.GetServiceInfoRequest()
+        return service_info(self._connection.ask(self._connection.stub.GetServiceInfo, request))
+
+    def health(self, service: str = SERVICE_NAME) -> Health:
+        """Return what the standard health check says about a service; "" stands for the whole server."""
+        stub = health_pb2_grpc.HealthStub(self._connection.channel)
+        try:
+            answer = self._connection.ask(stub.Check, health_pb2.HealthCheckRequest(service=service))
+        except NotFoundError:
+            return Health.SERVICE_UNKNOWN
+        return health_value(answer)
+
+    def detect_watermark(
+        self, source: AudioSource, *, encoding: Encoding | None = None, sample_rate_hertz: int | None = None
+    ) -> Watermark:
+        """Say whether audio carries the watermark. The coding is told from a path's suffix or a file's first bytes.
+
+        Raw codings need `sample_rate_hertz` besides. Raises ValueError, OSError (files) or the service's answer.
+        """
+        format_ = audio_format_message(encoding or coding_of(source), sample_rate_hertz)
+
+        def attempt(left_seconds: float) -> Watermark:
+            upload = _Upload(format_, source)
+            try:
+                answer = self._connection.stub.DetectWatermark(
+                    iter(upload), timeout=left_seconds, metadata=self._options.metadata_pairs
+                )
+            except grpc.RpcError as error:
+                upload.raise_failure()
+                raise from_rpc_error(error) from error
+            upload.raise_failure()
+            return watermark_value(answer)
+
+        return self._connection.retrying(
+            attempt,
+            timeout_seconds=self._options.detect_timeout_seconds,
+            policy=None if is_repeatable(source) else ONE_ATTEMPT,
+        )
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Make the client usable; nothing is dialled before the first call."""
+        self._connection.open()
+        return self
+
+    def close(self) -> None:
+        """Close the client's sessions and its connection."""
+        for line in tuple(self._lines):
+            line.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self._connection!r}>"
+
+
+def _first_answer(call: Any, timeout_seconds: float) -> tts_pb2.SynthesizeResponse:
+    """Return the first answer to a whole text, or raise what came instead; the call is over then."""
+    too_late = threading.Event()
+
+    def give_up() -> None:
+        too_late.set()
+        call.cancel()
+
+    alarm = threading.Timer(timeout_seconds, give_up)  # A blocking read has no timeout of its own.
+    alarm.daemon = True
+    alarm.start()
+    try:
+        response = next(call, None)
+    except grpc.RpcError as error:
+        if too_late.is_set():
+            raise no_answer(f"no speech came within {timeout_seconds:.3g} s") from error
+        raise from_rpc_error(error) from error
+    finally:
+        alarm.cancel()
+    if not isinstance(response, tts_pb2.SynthesizeResponse):
+        raise ProtocolError("the service ended the speech before it began")
+    return response
+
+
+class _Upload:
+    """The messages of an upload. gRPC draws them in its own thread and hides what they raise; `failure` keeps it."""
+
+    def __init__(self, format_: tts_pb2.AudioFormat, source: AudioSource) -> None:
+        self._format = format_
+        self._source = source
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[tts_pb2.DetectWatermarkRequest]:
+        try:
+            yield tts_pb2.DetectWatermarkRequest(audio_format=self._format)
+            for piece in _pieces(self._source):
+                yield tts_pb2.DetectWatermarkRequest(content=piece)
+        except Exception as error:  # noqa: BLE001 - It is raised by whoever waits for the answer.
+            self.failure = error
+
+    def raise_failure(self) -> None:
+        """Raise what kept the upload from being whole."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __repr__(self) -> str:
+        return f"<_Upload failure={self.failure!r}>"
+
+
+def _pieces(source: AudioSource) -> Iterator[bytes]:
+    if isinstance(source, str | PathLike):
+        with Path(source).open("rb") as file:
+            yield from iter(lambda: file.read(PIECE_BYTES), b"")
+    elif isinstance(source, bytes):
+        yield from pieces_of_bytes(source)
+    else:
+        yield from source

@@ -1,0 +1,243 @@
+"""What operators ask, message to value, and what they are told, value to message."""
+
+import math
+from dataclasses import replace
+from typing import Any, cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from greenroom.memory.v1 import policy_pb2
+from memory_daemon.board import DeviceStatus, Status
+from memory_daemon.errors import DaemonError, FieldViolation, bad_config
+from memory_daemon.link_view import LinkView
+from memory_daemon.marks import Mark, Marks, Policy
+from memory_daemon.residency_messages import duration, report_message, timestamp
+from memory_daemon.store import Change, KeptPolicy
+from memory_daemon.types import (
+    Decided,
+    MemorySample,
+    ModuleName,
+    Override,
+    OverrideKind,
+    Pressure,
+    Sample,
+    ServiceName,
+)
+
+WORDS_MAXIMUM = 256
+"""Characters of a name that a client gives, for itself or for a module."""
+TIME_TO_LIVE_SECONDS = (1.0, 30 * 86_400.0)
+DEFAULT_SERVICE = "default"
+ALL = "*"
+
+_MARKS = ("critical", "low", "high")
+_DURATIONS = (
+    "grace",
+    "cool_down",
+    "minimum_residence",
+    "minimum_absence",
+    "minimum_period",
+    "maximum_period",
+    "valid_for",
+    "renewal",
+)
+_PLAIN = ("worst_fill_bytes_per_second", "background_restore", "dry_run")
+_FIELDS = (*_MARKS, *_DURATIONS, *_PLAIN)
+_OUTPUT_ONLY = ("etag", "revision")
+_KINDS = {
+    policy_pb2.OVERRIDE_KIND_PIN: OverrideKind.PIN,
+    policy_pb2.OVERRIDE_KIND_HOLD: OverrideKind.HOLD,
+    policy_pb2.OVERRIDE_KIND_EVICT: OverrideKind.EVICT,
+}
+_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+_PRESSURES = {
+    Pressure.ROOM: policy_pb2.PRESSURE_ROOM,
+    Pressure.STEADY: policy_pb2.PRESSURE_STEADY,
+    Pressure.LOW: policy_pb2.PRESSURE_LOW,
+    Pressure.CRITICAL: policy_pb2.PRESSURE_CRITICAL,
+    Pressure.UNKNOWN: policy_pb2.PRESSURE_UNKNOWN,
+}
+
+
+def change_of(request: policy_pb2.UpdatePolicyRequest, initial: Policy) -> Change:
+    """Return the change that is asked for; a masked field that is not set goes back to its configured value.
+
+    Raises DaemonError BAD_CONFIG for a mask that is empty or names what is no number of the policy.
+    """
+    fields = _masked_fields(list(request.update_mask.paths))
+    if len(request.requested_by) > WORDS_MAXIMUM:
+        raise _bad("requested_by", f"must have at most {WORDS_MAXIMUM} characters")
+    values: dict[str, Any] = dict(_value(request.policy, field, initial) for field in fields)
+    return Change(
+        apply=lambda policy: replace(policy, **values),
+        etag=request.etag,
+        requested_by=request.requested_by,
+        validate_only=request.validate_only,
+    )
+
+
+def override_of(request: policy_pb2.SetOverrideRequest, unix_seconds: float) -> Override:
+    """Return the override that is asked for; raises DaemonError BAD_CONFIG."""
+    kind = _KINDS.get(request.override.kind)
+    if kind is None:
+        raise _bad("override.kind", "must be pin, hold or evict")
+    service, module = names_of(request.override.service, request.override.module, request.requested_by, "override.")
+    ends = request.HasField("time_to_live")
+    time_to_live_seconds = _span(request.time_to_live)
+    least, most = TIME_TO_LIVE_SECONDS
+    if ends and not least <= time_to_live_seconds <= most:
+        raise _bad("time_to_live", f"must be {least:g} to {most:g} s, not {time_to_live_seconds:g} s")
+    return Override(
+        service=service,
+        module=module,
+        kind=kind,
+        expire_unix_seconds=unix_seconds + time_to_live_seconds if ends else None,
+        set_by=request.requested_by,
+    )
+
+
+def names_of(service: str, module: str, requested_by: str, path: str) -> tuple[ServiceName, ModuleName]:
+    """Return service and module that an operator means; `path` is where the message has them."""
+    if not module:
+        raise _bad(f"{path}module", "must name a module")
+    lengths = {f"{path}service": service, f"{path}module": module, "requested_by": requested_by}
+    for field, words in lengths.items():
+        if len(words) > WORDS_MAXIMUM:
+            raise _bad(field, f"must have at most {WORDS_MAXIMUM} characters")
+    return ServiceName(service or DEFAULT_SERVICE), ModuleName(module)
+
+
+def policy_message(kept: KeptPolicy) -> policy_pb2.Policy:
+    """Return the message of a policy."""
+    policy = kept.policy
+    spans = {name: duration(getattr(policy, f"{name}_seconds")) for name in _DURATIONS}
+    marks = {name: _mark_message(getattr(policy, name)) for name in _MARKS}
+    fields: dict[str, Any] = {name: getattr(policy, name) for name in _PLAIN} | spans | marks
+    return policy_pb2.Policy(**fields, etag=kept.etag, revision=kept.revision)
+
+
+def policy_in_force_message(kept: KeptPolicy) -> policy_pb2.GetPolicyResponse:
+    """Return the message of a policy and of who changed it; no time for one that came from the configuration."""
+    changed = kept.update_unix_seconds
+    return policy_pb2.GetPolicyResponse(
+        policy=policy_message(kept),
+        update_time=None if changed is None else timestamp(changed),
+        updated_by=kept.updated_by,
+    )
+
+
+def status_message(status: Status) -> policy_pb2.WatchStatusResponse:
+    """Return the message of all that the daemon sees and does."""
+    return policy_pb2.WatchStatusResponse(
+        samples=[_sample_message(device.sample) for device in status.devices],
+        pressures=[_PRESSURES[device.pressure] for device in status.devices],
+        services=[_service_message(view) for view in status.services],
+        overrides=[override_message(override) for override in status.overrides],
+        decisions=[_decision_message(decided) for decided in status.decisions],
+        policy=policy_message(status.kept),
+        marks=[_marks_message(device) for device in status.devices],
+        holder_id=status.holder_id,
+    )
+
+
+def override_message(override: Override) -> policy_pb2.Override:
+    """Return the message of an override."""
+    expires = override.expire_unix_seconds
+    return policy_pb2.Override(
+        service=override.service,
+        module=override.module,
+        kind=_KIND_NUMBERS[override.kind],
+        expire_time=None if expires is None else timestamp(expires),
+        set_by=override.set_by,
+    )
+
+
+def _masked_fields(paths: list[str]) -> tuple[str, ...]:
+    if not paths:
+        raise _bad("update_mask", 'must name the fields to change, such as "low", or "*" for all')
+    unknown = [path for path in paths if path not in (*_FIELDS, ALL)]
+    if unknown:
+        raise bad_config(tuple(FieldViolation(field="update_mask", description=_unknown(path)) for path in unknown))
+    return _FIELDS if ALL in paths else tuple(dict.fromkeys(paths))
+
+
+def _unknown(path: str) -> str:
+    if path in _OUTPUT_ONLY:
+        return f"{path!r} is set by the daemon"
+    head = path.partition(".")[0]
+    hint = f"; a field is changed as a whole: {head!r}" if head in _FIELDS and head != path else ""
+    return f"{path[:80]!r} is no field that can be changed{hint}"
+
+
+def _value(policy: policy_pb2.Policy, field: str, initial: Policy) -> tuple[str, object]:
+    """Return the name of a number of the policy, and its new value."""
+    if field in _PLAIN:
+        return field, getattr(policy, field)
+    name = field if field in _MARKS else f"{field}_seconds"
+    if not policy.HasField(cast("Any", field)):
+        return name, getattr(initial, name)
+    return name, _mark_of(getattr(policy, field), field) if field in _MARKS else _span(getattr(policy, field))
+
+
+def _mark_of(message: policy_pb2.Mark, field: str) -> Mark:
+    match message.WhichOneof("mark"):
+        case "bytes":
+            return Mark(size_bytes=message.bytes)
+        case "percent" if not math.isnan(message.percent):
+            return Mark(percent=message.percent)
+        case _:
+            raise _bad(field, "must be bytes, or percent of the total")
+
+
+def _span(message: Duration) -> float:
+    return message.seconds + message.nanos / 1e9
+
+
+def _mark_message(mark: Mark) -> policy_pb2.Mark:
+    if mark.size_bytes is not None:
+        return policy_pb2.Mark(bytes=mark.size_bytes)
+    assert mark.percent is not None
+    return policy_pb2.Mark(percent=mark.percent)
+
+
+def _sample_message(sample: Sample) -> policy_pb2.Sample:
+    if isinstance(sample, MemorySample):
+        return policy_pb2.Sample(
+            time=timestamp(sample.unix_seconds),
+            device=sample.device,
+            total_bytes=sample.total_bytes,
+            free_bytes=sample.free_bytes,
+        )
+    return policy_pb2.Sample(time=timestamp(sample.unix_seconds), device=sample.device, error=sample.reason)
+
+
+def _marks_message(device: DeviceStatus) -> policy_pb2.Marks:
+    marks = device.marks or Marks(critical_bytes=0, low_bytes=0, high_bytes=0)
+    return policy_pb2.Marks(critical_bytes=marks.critical_bytes, low_bytes=marks.low_bytes, high_bytes=marks.high_bytes)
+
+
+def _service_message(view: LinkView) -> policy_pb2.ServiceStatus:
+    return policy_pb2.ServiceStatus(
+        service=view.service,
+        governed=view.governed,
+        reason=view.reason,
+        epoch=view.epoch,
+        report=None if view.report is None else report_message(view.report),
+        directive_version=view.directive_version,
+        device=view.device.device,
+    )
+
+
+def _decision_message(decided: Decided) -> policy_pb2.Decision:
+    return policy_pb2.Decision(
+        time=timestamp(decided.unix_seconds),
+        service=decided.service,
+        version=decided.version,
+        reason=decided.reason,
+        evict=decided.evict,
+        restore=decided.restore,
+    )
+
+
+def _bad(field: str, description: str) -> DaemonError:
+    return bad_config((FieldViolation(field=field, description=description),))

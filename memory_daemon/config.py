@@ -1,0 +1,209 @@
+"""What an operator can set, with its bounds: a TOML file, under `GREENROOM_DAEMON_*` variables, under flags.
+
+The file is `greenroom/daemon.toml` in the XDG configuration folder unless `--config` names another. The policy's
+numbers are a table `[policy]` in the file and `GREENROOM_DAEMON_POLICY__LOW=2GiB` in the environment; they are where a
+daemon begins that was never tuned while it ran. Unknown keys are refused: a misspelt mark protects nothing.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from memory_daemon.errors import StartupError, bad_config
+from memory_daemon.marks import Mark, Policy, parse_mark, violations
+
+ENV_PREFIX = "GREENROOM_DAEMON_"
+NESTED = "__"
+EMPTY: tuple[object, ...] = (None, "", (), {})
+"""Defaults that say nothing."""
+
+
+class ConfigError(StartupError):
+    """A setting is wrong; the message names it and says what it may be."""
+
+
+def _mark(value: object) -> object:
+    """Read a mark from a file or a variable: text such as `2GiB` or `10%`, or a number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Mark(size_bytes=value)
+    return parse_mark(value) if isinstance(value, str) else value
+
+
+MarkSetting = Annotated[Mark | None, BeforeValidator(_mark)]
+Span = Annotated[float, Field(ge=0, le=3_600)]
+
+
+class PolicyNumbers(BaseModel):
+    """Where the policy begins; `policy.proto` says what each number may be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    critical: MarkSetting = Field(
+        default=None,
+        description="Below this much free memory modules leave at once. 500MB on a GPU, 5% of host memory.",
+    )
+    low: MarkSetting = Field(
+        default=None, description="Below this much for the grace they leave. 1.5GB on a GPU, 10% of host memory."
+    )
+    high: MarkSetting = Field(
+        default=None, description="They leave until this much is free. 2.5GB on a GPU, 15% of host memory."
+    )
+    grace_seconds: Span = Field(default=1.0, description="How long memory must be below low.")
+    cool_down_seconds: Span = Field(default=2.0, description="Rest after an action that was not critical.")
+    minimum_residence_seconds: Span = Field(default=5.0, description="A module that came home stays so long.")
+    minimum_absence_seconds: Span = Field(default=5.0, description="A module that left stays away so long.")
+    minimum_period_seconds: Span = Field(default=0.1, description="Shortest time between two samples.")
+    maximum_period_seconds: Span = Field(default=1.0, description="Longest time between two samples.")
+    worst_fill_bytes_per_second: int = Field(default=6_000_000_000, gt=0, description="How fast memory may fill.")
+    valid_for_seconds: Span = Field(default=10.0, description="Time to live of a directive.")
+    renewal_seconds: Span = Field(default=3.0, description="Time between renewals, below half of that.")
+    background_restore: bool = Field(default=True, description="Bring modules back when there is room.")
+    dry_run: bool = Field(default=False, description="Decide and write the journal, but send no directive.")
+
+
+class DaemonConfig(BaseSettings):
+    """The daemon's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    services_dir: Path | None = Field(None, description="Folder of sockets; every service in it is governed.")
+    sockets: tuple[Path, ...] = Field((), max_length=64, description="Sockets of services elsewhere.")
+    policy_socket: Path | None = Field(None, description="Where operators dial; a path of a Unix socket.")
+    state_dir: Path | None = Field(None, description="What must outlive a restart: name, policy, overrides, journal.")
+    memory: Literal["auto", "host", "gpu"] = Field(
+        "auto", description="What is watched: every GPU, host memory, or GPUs where there are any."
+    )
+    cgroup_root: Path | None = Field(
+        None, description="A cgroup v2 folder: host memory is the tightest limit at it and above it."
+    )
+    takeover: bool = Field(default=False, description="Replace a daemon that governs a service now, once.")
+    display_name: str = Field("memory-daemon", max_length=128, description="What services log as this daemon's name.")
+    floors_bytes: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="By service: what it keeps at home whatever happens, for one utterance."
+    )
+    journal_file_bytes: int = Field(8_388_608, ge=4_096, le=1 << 32, description="The journal begins a new file here.")
+    journal_files: int = Field(5, ge=1, le=1_000, description="Old journal files that are kept.")
+    watchers: int = Field(8, ge=1, le=64, description="Clients that may watch the status at once.")
+    log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    policy: PolicyNumbers = Field(default_factory=PolicyNumbers, description="Where the policy begins.")
+
+    @property
+    def effective_services_dir(self) -> Path:
+        """Return the folder of services' sockets."""
+        return self.services_dir or runtime_dir() / "services"
+
+    @property
+    def effective_policy_socket(self) -> Path:
+        """Return the policy socket's path."""
+        return self.policy_socket or runtime_dir() / "policy.sock"
+
+    @property
+    def effective_state_dir(self) -> Path:
+        """Return the folder for state."""
+        return self.state_dir or xdg_dir("XDG_STATE_HOME", ".local/state") / "daemon"
+
+
+def xdg_dir(variable: str, default: str) -> Path:
+    """Return Greenroom's folder below an XDG folder."""
+    base = os.environ.get(variable, "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / default) / "greenroom"
+
+
+def runtime_dir() -> Path:
+    """Return Greenroom's folder for sockets; without XDG_RUNTIME_DIR, a private one under the temporary directory."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if Path(base).is_absolute():
+        return Path(base) / "greenroom"
+    return Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}"
+
+
+def load_config(path: Path | None, flags: Mapping[str, Any]) -> DaemonConfig:
+    """Merge file, environment and flags; raise ConfigError that names the key and the way out."""
+    toml = path or xdg_dir("XDG_CONFIG_HOME", ".config") / "daemon.toml"
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{path}: there is no such configuration file")
+    _refuse_unknown_variables(os.environ)
+
+    class FromSources(DaemonConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=toml)
+
+    try:
+        merged = FromSources(**flags)
+    except ValidationError as error:
+        raise ConfigError(f"{_explained(error)} (flags, {ENV_PREFIX}*, {toml})") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{toml}: {error}") from None
+    return DaemonConfig.model_construct(**{name: getattr(merged, name) for name in DaemonConfig.model_fields})
+
+
+def initial_policy(numbers: PolicyNumbers, defaults: Policy) -> Policy:
+    """Return the policy to begin with, marks that are not set being those of what is watched.
+
+    Raises ConfigError if the numbers contradict each other.
+    """
+    values = {name: getattr(numbers, name) for name in PolicyNumbers.model_fields}
+    marks = {name: values[name] or getattr(defaults, name) for name in ("critical", "low", "high")}
+    policy = Policy(**values | marks)
+    wrong = violations(policy, ())
+    if wrong:
+        raise ConfigError(f"the policy's numbers contradict each other: {bad_config(wrong).message}")
+    return policy
+
+
+def described_settings() -> Iterator[str]:
+    """Yield a line for every setting: its key in the file, its variable, its default and what it does."""
+    yield from _described(DaemonConfig, "", ENV_PREFIX)
+
+
+def _described(model: type[BaseModel], path: str, variable: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _described(inner, f"{path}{name}.", f"{variable}{name}{NESTED}")
+        else:
+            default = field.get_default(call_default_factory=True)
+            yield f"{path}{name}  {(variable + name).upper()}"
+            yield f"    {field.description}" + (f" Default: {default}." if default not in EMPTY else "")
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = set(_variables(DaemonConfig, ENV_PREFIX))
+    for variable in environment:
+        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
+            raise ConfigError(f"{variable}: no such setting; memory-daemon --settings lists them")
+
+
+def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}".upper()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _variables(field.annotation, f"{prefix}{name}{NESTED}")
+
+
+def _explained(error: ValidationError) -> str:
+    """Say what is wrong, key by key, without the library's own words around it."""
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems)

@@ -1,0 +1,154 @@
+"""Turns what is wanted into directives, hands them over, and says why.
+
+The newest directive is handed over every tick, changed or not: a link renews it only while it is, so that a daemon that
+hangs lets its word expire.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from memory_daemon.decision import Decision
+from memory_daemon.directives import Issued, issue
+from memory_daemon.link_view import LinkView
+from memory_daemon.marks import Policy
+from memory_daemon.orders import DeviceState, Order
+from memory_daemon.placements import compose, moves
+from memory_daemon.recorder import Recorder
+from memory_daemon.types import Decided, Directive, ModuleName, Override, ResidencyReport, Sample, ServiceName, Wish
+
+DECISIONS_MAXIMUM = 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Mailboxes(Protocol):
+    """Takes the newest directive for each service; waits for nobody."""
+
+    def post(self, service: ServiceName, directive: Directive | None) -> None:
+        """Hand over the newest directive; None lets the last one expire."""
+
+
+class Director:
+    """The directives in force, and the newest decisions."""
+
+    def __init__(self, *, mailboxes: Mailboxes, recorder: Recorder) -> None:
+        self._mailboxes = mailboxes
+        self._recorder = recorder
+        self._issued: dict[ServiceName, Issued] = {}
+        self._overrides: tuple[Override, ...] = ()
+        self._decided: deque[Decided] = deque(maxlen=DECISIONS_MAXIMUM)
+
+    def __repr__(self) -> str:
+        return f"<Director {' '.join(f'{name}={issued.version}' for name, issued in self._issued.items()) or 'idle'}>"
+
+    @property
+    def decided(self) -> tuple[Decided, ...]:
+        """The newest decisions, newest first."""
+        return tuple(self._decided)
+
+    def note(self, sample: Sample, decision: Decision) -> None:
+        """Log a decision that has a reason, and show it unless a directive will."""
+        if decision.reason:
+            _log.info("decided", device=sample.device, pressure=decision.pressure.value, reason=decision.reason)
+            if not decision.evict and not decision.restore:
+                nobody = ServiceName("")
+                self._decided.appendleft(
+                    Decided(unix_seconds=sample.unix_seconds, service=nobody, version=0, reason=decision.reason)
+                )
+
+    def forget(self, governed: frozenset[ServiceName]) -> None:
+        """Forget all services but these."""
+        self._issued = {name: issued for name, issued in self._issued.items() if name in governed}
+
+    def direct(
+        self,
+        view: LinkView,
+        report: ResidencyReport,
+        *,
+        state: DeviceState,
+        decision: Decision,
+        overrides: tuple[Override, ...],
+        policy: Policy,
+        now: Sample,
+    ) -> None:
+        """Issue the directive for what is wanted of a service, and hand it over unless it is a dry run."""
+        wish = _wish(view, report, state, overrides)
+        last = self._issued.get(view.service)
+        issued = issue(last, wish, epoch=view.epoch, refusal=view.refusal, now_seconds=now.seconds)
+        issued = replace(issued, sent=not policy.dry_run)
+        if last is None or _name(issued) != _name(last):
+            reason = _why(view, last, issued, decision, overridden=self._is_overridden(view, overrides))
+            issued = replace(issued, reason=reason)
+            self._show(view, report, last, issued, now)
+        self._issued[view.service] = issued
+        self._mailboxes.post(view.service, _directive(issued, policy) if issued.sent else None)
+
+    def took(self, overrides: tuple[Override, ...]) -> None:
+        """Note that all services have been directed under these overrides."""
+        self._overrides = overrides
+
+    def _is_overridden(self, view: LinkView, overrides: tuple[Override, ...]) -> bool:
+        """Tell whether an override for the service has come or gone since the last directives."""
+        return any(override.service == view.service for override in set(overrides) ^ set(self._overrides))
+
+    def _show(self, view: LinkView, report: ResidencyReport, last: Issued | None, issued: Issued, now: Sample) -> None:
+        before = Wish() if last is None or last.sent != issued.sent else last.wish
+        evict, restore = moves(before, issued.wish, report.modules)
+        decided = Decided(
+            unix_seconds=now.unix_seconds,
+            service=view.service,
+            version=issued.version if issued.sent else 0,
+            reason=issued.reason,
+            evict=tuple(evict),
+            restore=tuple(restore),
+        )
+        self._decided.appendleft(decided)
+        self._recorder.directed(view.service, issued.version, issued.wish, sent=issued.sent)
+        _log.info(
+            "directed" if issued.sent else "would_direct",
+            service=view.service,
+            version=issued.version,
+            evict=evict,
+            restore=restore,
+            reason=issued.reason,
+        )
+
+
+def _wish(view: LinkView, report: ResidencyReport, state: DeviceState, overrides: tuple[Override, ...]) -> Wish:
+    """Return what is wanted; orders that were given to an earlier instance of the service are not."""
+    known = state.services.get(view.service)
+    orders: Mapping[ModuleName, Order] = {}
+    if known is not None and known.instance_id == view.instance_id:
+        orders = known.orders
+    own = {override.module: override for override in overrides if override.service == view.service}
+    return compose(report.modules, orders, own, state.budgets.get(view.service))
+
+
+def _name(issued: Issued) -> tuple[int, int, bool]:
+    return issued.epoch, issued.version, issued.sent
+
+
+def _why(view: LinkView, last: Issued | None, issued: Issued, decision: Decision, *, overridden: bool) -> str:
+    if last is None or last.epoch != issued.epoch:
+        return "began to govern"
+    if any(service == view.service for service, _ in (*decision.evict, *decision.restore)):
+        return decision.reason
+    if overridden:
+        return "an operator's override was set, cleared, or ran out"
+    if last.wish.placements == issued.wish.placements:
+        return "the directive before was refused" if last.wish == issued.wish else "budgets were divided anew"
+    return decision.reason or "a module moved, and what is wanted follows"
+
+
+def _directive(issued: Issued, policy: Policy) -> Directive:
+    return Directive(
+        version=issued.version,
+        wish=issued.wish,
+        valid_for_seconds=policy.valid_for_seconds,
+        renewal_seconds=policy.renewal_seconds,
+        reason=issued.reason,
+    )

@@ -1,0 +1,125 @@
+"""The services that there are: one link for each socket in the folder, and for each one that is configured.
+
+Sockets come and go; the folder is looked at every tick. A service whose socket is gone is forgotten, but for one where
+this daemon was superseded: there it stays passive whatever becomes of the socket.
+"""
+
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from memory_daemon.link_view import LinkState, LinkView
+from memory_daemon.types import Directive, ServiceName
+
+SERVICES_MAXIMUM = 64
+SOCKET_SUFFIX = ".sock"
+
+_log = structlog.get_logger(__name__)
+
+
+class OneLink(Protocol):
+    """What is needed of a link; nothing in it waits but `join`."""
+
+    @property
+    def view(self) -> LinkView:
+        """What is known of the service."""
+
+    def start(self) -> None:
+        """Begin to govern."""
+
+    def post(self, directive: Directive | None) -> None:
+        """Take the newest directive; None lets the last one expire."""
+
+    def stop(self) -> None:
+        """End it."""
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for its thread to end."""
+
+
+class Links:
+    """All links, by socket."""
+
+    def __init__(self, *, folder: Path, sockets: tuple[Path, ...], make_link: Callable[[Path], OneLink]) -> None:
+        self._folder = folder
+        self._sockets = sockets
+        self._make_link = make_link
+        self._links: dict[Path, OneLink] = {}
+        self._by_service: dict[ServiceName, OneLink] = {}
+        self._crowded = False
+
+    def __repr__(self) -> str:
+        states = " ".join(f"{link.view.service}={link.view.state.value}" for link in self._links.values())
+        return f"<Links {states or 'none'}>"
+
+    def scan(self) -> None:
+        """Link what is new, and forget what is gone."""
+        found = list(dict.fromkeys((*self._sockets, *sockets_in(self._folder))))
+        self._forget(set(self._links) - set(found))
+        for socket in found:
+            if socket not in self._links and self._has_place(socket):
+                self._links[socket] = self._make_link(socket)
+                self._links[socket].start()
+
+    def views(self) -> tuple[LinkView, ...]:
+        """Return what is known of every service, each under a name of its own, in the order of their sockets."""
+        links = [self._links[socket] for socket in sorted(self._links)]
+        views = distinct([link.view for link in links])
+        self._by_service = {view.service: link for view, link in zip(views, links, strict=True)}
+        return views
+
+    def post(self, service: ServiceName, directive: Directive | None) -> None:
+        """Hand the newest directive to the link of a service, as it was named in the last views."""
+        self._by_service[service].post(directive)
+
+    def close(self, timeout_seconds: float) -> None:
+        """End all links; each is waited for that long at most."""
+        for link in self._links.values():
+            link.stop()
+        for link in self._links.values():
+            link.join(timeout_seconds)
+        self._links.clear()
+
+    def _forget(self, gone: set[Path]) -> None:
+        for socket in gone:
+            if self._links[socket].view.state is not LinkState.SUPERSEDED:
+                link = self._links.pop(socket)
+                link.stop()
+                _log.info("service_forgotten", service=link.view.service, socket=str(socket))
+
+    def _has_place(self, socket: Path) -> bool:
+        has_place = len(self._links) < SERVICES_MAXIMUM
+        if not has_place and not self._crowded:
+            _log.error("too_many_services", socket=str(socket), maximum=SERVICES_MAXIMUM)
+        self._crowded = not has_place
+        return has_place
+
+
+def sockets_in(folder: Path) -> list[Path]:
+    """Return the sockets in a folder, by name; nothing if there is no such folder, and nothing that is no socket."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == SOCKET_SUFFIX and _is_socket(path))
+    except OSError:
+        # The folder may come later, with the first service.
+        return []
+
+
+def distinct(views: Iterable[LinkView]) -> tuple[LinkView, ...]:
+    """Return the views with names that differ: a name that is taken gets its socket's name behind it."""
+    named: dict[ServiceName, LinkView] = {}
+    for view in views:
+        taken = view.service in named
+        service = ServiceName(f"{view.service}@{view.socket}") if taken else view.service
+        named[service] = replace(view, service=service)
+    return tuple(named.values())
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,219 @@
+"""The tick: sample -> decide -> direct -> record.
+
+It runs at its own pace in the main thread, and waits for nobody: services are behind links that take the newest wish,
+operators behind stores that are read without waiting, watchers behind a board. What is to be done is decided in
+`policy`; this file only carries it from one to the other.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from memory_daemon.board import Board, DeviceStatus
+from memory_daemon.decision import Decision
+from memory_daemon.director import Director
+from memory_daemon.link_view import LinkView
+from memory_daemon.marks import Policy
+from memory_daemon.orders import DeviceState, Observation, ServiceView
+from memory_daemon.override_store import OverrideStore
+from memory_daemon.policy import decide
+from memory_daemon.recorder import Recorder
+from memory_daemon.store import KeptPolicy, PolicyStore
+from memory_daemon.types import DeviceId, Override, Sample, SampleFailed
+
+
+class MemorySampler(Protocol):
+    """Reads memory."""
+
+    def sample(self, device: DeviceId) -> Sample:
+        """Read one device's memory now."""
+
+
+class KnownServices(Protocol):
+    """The services that there are; nothing in it waits."""
+
+    def scan(self) -> None:
+        """Look for services that came or went."""
+
+    def views(self) -> tuple[LinkView, ...]:
+        """Return what is known of each."""
+
+
+class Wakeup:
+    """Ends the rest between two ticks early. Safe to call from a signal handler: a SimpleQueue takes no lock there."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls: SimpleQueue[None] = SimpleQueue()
+        self.stopped = False
+
+    def __repr__(self) -> str:
+        return f"<Wakeup {'stopped' if self.stopped else 'waiting'}>"
+
+    def wake(self) -> None:
+        """Ask for a tick soon."""
+        if self._calls.empty():
+            self._calls.put(None)
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        self.stopped = True
+        self._calls.put(None)
+
+    def rest(self, least_seconds: float, most_seconds: float) -> None:
+        """Rest until called, but no shorter and no longer than that; a stop ends it at once."""
+        begun_seconds = self._clock()
+        until_seconds = begun_seconds + max(least_seconds, most_seconds)
+        while not self.stopped:
+            left_seconds = until_seconds - self._clock()
+            if left_seconds <= 0:
+                return
+            try:
+                self._calls.get(timeout=left_seconds)
+            except Empty:
+                return
+            until_seconds = min(until_seconds, begun_seconds + least_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """One device between ticks: what the policy remembers, and what was read and decided last."""
+
+    state: DeviceState
+    sample: Sample
+    decision: Decision
+
+
+class Loop:
+    """The daemon's one activity."""
+
+    def __init__(
+        self,
+        *,
+        sampler: MemorySampler,
+        services: KnownServices,
+        policies: PolicyStore,
+        overrides: OverrideStore,
+        director: Director,
+        recorder: Recorder,
+        board: Board,
+        clock: Callable[[], float],
+        devices: tuple[DeviceId, ...],
+        floors_bytes: Mapping[str, int],
+    ) -> None:
+        self._sampler = sampler
+        self._services = services
+        self._policies = policies
+        self._overrides = overrides
+        self._director = director
+        self._recorder = recorder
+        self._board = board
+        self._clock = clock
+        self._devices = devices
+        self._floors_bytes = floors_bytes
+        self._watched: dict[DeviceId, Watched] = {}
+
+    def __repr__(self) -> str:
+        pressures = " ".join(f"{device}={watched.decision.pressure.value}" for device, watched in self._watched.items())
+        return f"<Loop {pressures or 'not begun'} | {self._director!r}>"
+
+    def run(self, wakeup: Wakeup) -> None:
+        """Tick until stopped."""
+        while not wakeup.stopped:
+            rest_seconds = self.tick()
+            wakeup.rest(self._policies.current.policy.minimum_period_seconds, rest_seconds)
+
+    def tick(self) -> float:
+        """Sample, decide, direct and record once; returns how long to rest."""
+        kept = self._policies.current
+        self._recorder.expired(self._overrides.expire())
+        overrides = self._overrides.active()
+        self._services.scan()
+        views = self._services.views()
+        self._recorder.services(views)
+        self._decide_all(views, overrides, kept.policy)
+        self._direct_all(views, overrides, kept.policy)
+        self._publish(kept, overrides)
+        return self._rest_seconds(kept.policy)
+
+    def _decide_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
+        devices = dict.fromkeys((*self._devices, *(view.device.device for view in views if view.governed)))
+        seen_on = {device: _seen_on(device, views, self._floors_bytes) for device in devices}
+        self._watched = {device: self._decide(device, seen_on[device], overrides, policy) for device in devices}
+
+    def _decide(
+        self, device: DeviceId, services: tuple[ServiceView, ...], overrides: tuple[Override, ...], policy: Policy
+    ) -> Watched:
+        before = self._watched.get(device)
+        if before is not None and self._is_backing_off(before):
+            return replace(before, decision=replace(before.decision, reason=""))
+        state = DeviceState() if before is None else before.state
+        overridden = frozenset((override.service, override.module) for override in overrides)
+        seen = Observation(sample=self._sampler.sample(device), services=services, overridden=overridden)
+        after, decision = decide(state, seen, policy)
+        if decision.resample:
+            # Memory may have come back while it was decided: nothing moves on a reading that is not confirmed.
+            seen = replace(seen, sample=self._sampler.sample(device), confirmed=True)
+            after, decision = decide(state, seen, policy)
+        self._recorder.sampled(seen.sample, decision)
+        self._director.note(seen.sample, decision)
+        return Watched(state=after, sample=seen.sample, decision=decision)
+
+    def _direct_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
+        governed = [view for view in views if view.governed]
+        self._director.forget(frozenset(view.service for view in governed))
+        for view in governed:
+            watched = self._watched[view.device.device]
+            if view.report is not None:
+                self._director.direct(
+                    view,
+                    view.report,
+                    state=watched.state,
+                    decision=watched.decision,
+                    overrides=overrides,
+                    policy=policy,
+                    now=watched.sample,
+                )
+        self._director.took(overrides)
+
+    def _publish(self, kept: KeptPolicy, overrides: tuple[Override, ...]) -> None:
+        self._board.publish(
+            replace(
+                self._board.status,
+                kept=kept,
+                devices=tuple(_device_status(watched) for watched in self._watched.values()),
+                services=self._services.views(),
+                overrides=overrides,
+                decisions=self._director.decided,
+            )
+        )
+
+    def _is_backing_off(self, watched: Watched) -> bool:
+        failed = isinstance(watched.sample, SampleFailed)
+        return failed and self._clock() < watched.sample.seconds + watched.decision.next_seconds
+
+    def _rest_seconds(self, policy: Policy) -> float:
+        """Return the time until a device is due, but no longer than links need a sign of life."""
+        now_seconds = self._clock()
+        due = [watched.sample.seconds + watched.decision.next_seconds for watched in self._watched.values()]
+        return max(0.0, min([seconds - now_seconds for seconds in due] + [policy.renewal_seconds]))
+
+
+def _seen_on(device: DeviceId, views: tuple[LinkView, ...], floors_bytes: Mapping[str, int]) -> tuple[ServiceView, ...]:
+    return tuple(
+        ServiceView(
+            service=view.service,
+            instance_id=view.instance_id,
+            tier=view.device.tier,
+            report=view.report,
+            floor_bytes=floors_bytes.get(view.service, 0),
+            refusal=view.refusal,
+        )
+        for view in views
+        if view.governed and view.report is not None and view.device.device == device
+    )
+
+
+def _device_status(watched: Watched) -> DeviceStatus:
+    return DeviceStatus(sample=watched.sample, pressure=watched.decision.pressure, marks=watched.decision.marks)

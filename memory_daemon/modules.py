@@ -1,0 +1,104 @@
+"""What is remembered of each module between reports: since when it is where it is, how often it is used, its cycles.
+
+Pure. A report tells counters and places; rates and times follow from two of them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from memory_daemon.types import ModuleStatus
+
+RATE_SECONDS = 60.0
+"""Uses count for about a minute: long against one utterance, short against a change of voice or language."""
+CYCLE_SECONDS = 60.0
+"""A module that comes home again within this time is cycling, and dearer for every return."""
+UNMEASURED_BYTES_PER_SECOND = 1e9
+"""Restore speed that is assumed before the first restore: a file in the page cache."""
+UNMEASURED_SECONDS = 0.05
+"""Set-up time assumed with it, so that a small module is not thought free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleHistory:
+    """One module over time; `since_seconds` is None if it was there before anyone looked."""
+
+    at_home: bool
+    since_seconds: float | None
+    uses: int
+    counted_at_seconds: float
+    uses_per_second: float
+    returns: int = 0
+    returned_at_seconds: float | None = None
+
+    def been_for(self, least_seconds: float, now_seconds: float) -> bool:
+        """Tell whether it has been where it is for that long."""
+        return self.since_seconds is None or now_seconds - self.since_seconds >= least_seconds
+
+
+def begin(status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> ModuleHistory:
+    """Return the history of a module that is seen for the first time."""
+    return ModuleHistory(
+        at_home=status.at_home,
+        since_seconds=None,
+        uses=status.uses,
+        counted_at_seconds=now_seconds,
+        uses_per_second=_first_rate(status, unix_seconds),
+    )
+
+
+def follow(history: ModuleHistory, status: ModuleStatus, *, now_seconds: float) -> ModuleHistory:
+    """Return the history with one more report."""
+    counted = _count(history, status, now_seconds)
+    if status.at_home == history.at_home:
+        return _forget_cycles(counted, now_seconds)
+    moved = replace(counted, at_home=status.at_home, since_seconds=now_seconds)
+    return _return_home(moved, now_seconds) if status.at_home else moved
+
+
+def last_use_age_seconds(status: ModuleStatus, unix_seconds: float) -> float:
+    """Return how long ago it was last used; infinite if never."""
+    if status.last_use_unix_seconds is None:
+        return math.inf
+    return max(0.0, unix_seconds - status.last_use_unix_seconds)
+
+
+def cost_per_byte(history: ModuleHistory, status: ModuleStatus) -> float:
+    """Return what its absence costs for each byte that it gives: uses a second x seconds to restore / bytes.
+
+    A module that cycles gets dearer with every return.
+    """
+    assumed_seconds = UNMEASURED_SECONDS + status.home_bytes / UNMEASURED_BYTES_PER_SECOND
+    restore_seconds = assumed_seconds if status.restore_seconds is None else status.restore_seconds
+    return history.uses_per_second * restore_seconds * (1 + history.returns) / max(1, status.home_bytes)
+
+
+def _first_rate(status: ModuleStatus, unix_seconds: float) -> float:
+    age_seconds = last_use_age_seconds(status, unix_seconds)
+    return 0.0 if math.isinf(age_seconds) else 1 / max(RATE_SECONDS, age_seconds)
+
+
+def _count(history: ModuleHistory, status: ModuleStatus, now_seconds: float) -> ModuleHistory:
+    elapsed_seconds = now_seconds - history.counted_at_seconds
+    if elapsed_seconds <= 0:
+        return history
+    latest = max(0, status.uses - history.uses) / elapsed_seconds
+    weight = 1 - math.exp(-elapsed_seconds / RATE_SECONDS)
+    return replace(
+        history,
+        uses=status.uses,
+        counted_at_seconds=now_seconds,
+        uses_per_second=history.uses_per_second + weight * (latest - history.uses_per_second),
+    )
+
+
+def _return_home(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
+    last = history.returned_at_seconds
+    cycling = last is not None and now_seconds - last < CYCLE_SECONDS
+    return replace(history, returns=history.returns + 1 if cycling else 0, returned_at_seconds=now_seconds)
+
+
+def _forget_cycles(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
+    last = history.returned_at_seconds
+    if history.returns and last is not None and now_seconds - last >= CYCLE_SECONDS:
+        return replace(history, returns=0)
+    return history

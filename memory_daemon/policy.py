@@ -1,0 +1,187 @@
+"""Decide what should leave a device's memory and what should come home.
+
+Pure: `decide(state, observation, policy)` returns the next state and the decision; the orders in the state are the
+wish. The rules, in order:
+
+1. Memory that cannot be read decides nothing. If it stays so for the life of a directive, or the device is lost, the
+   policy wants nothing any more, and only operators' overrides remain.
+2. Nothing is done twice on one reading, and nothing at all before a second reading has confirmed it.
+3. Below `critical`, modules leave at once, claimed ones too, until `high` is free.
+4. Below `low` for the grace time, and not about to recover, modules leave in one batch, until `high` is free.
+5. What was asked is verified by the bytes that the services report released; then comes the rest (cool-down). Neither
+   holds back rule 3.
+6. At or above `high`, modules that have not left yet need not leave any more, and one module at a time comes home if
+   `high` stays free afterwards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
+from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
+from memory_daemon.ledger import Claim, keep_or_renew, pool_bytes, reserve
+from memory_daemon.marks import Policy, pressure_of, resolve
+from memory_daemon.orders import (
+    Check,
+    DeviceState,
+    Observation,
+    ServiceView,
+    follow_services,
+    forget_orders,
+    open_orders,
+    refused_now,
+)
+from memory_daemon.types import MemorySample, Pressure, SampleFailed, ServiceName
+from memory_daemon.victims import held_bytes
+
+VERIFIED_SHARE = 0.75
+"""Enough of what was asked: sizes are measured, and pages are shared."""
+BLIND_FIRST_SECONDS = 1.0
+BLIND_LONGEST_SECONDS = 60.0
+
+
+def decide(state: DeviceState, seen: Observation, policy: Policy) -> tuple[DeviceState, Decision]:
+    """Take in one observation and decide; when the decision asks for another sample, the state is the one before."""
+    followed = follow_services(state, seen)
+    if state.dry_run != policy.dry_run:
+        followed = replace(forget_orders(followed), dry_run=policy.dry_run)
+    match seen.sample:
+        case SampleFailed() as failed:
+            return _decide_blind(followed, failed, policy)
+        case MemorySample() as sample:
+            marks = resolve(policy, sample.total_bytes)
+            pressure = pressure_of(sample, marks)
+            scene = Scene(seen=seen, sample=sample, policy=policy, marks=marks, pressure=pressure)
+            return _decide_seeing(state, _note_sample(followed, scene), scene)
+        case _:
+            assert_never(seen.sample)
+
+
+def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tuple[DeviceState, Decision]:
+    checked, outcome = _verify(noted, scene)
+    outcome = refused_words(refused_now(before, scene.seen)) or outcome
+    action = choose(checked, scene)
+    decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_next_seconds(checked, scene))
+    if action is None:
+        stuck = _is_stuck(checked, scene)
+        words = outcome or (stuck_words(scene) if stuck and not before.stuck else "")
+        return replace(checked, stuck=stuck, last=scene.sample), replace(decision, reason=words)
+    if not scene.seen.confirmed:
+        return before, replace(decision, resample=True)
+    acted, acting = perform(checked, scene, action, decision)
+    settled = replace(acted, stuck=False, last=scene.sample)
+    reason = "; ".join(words for words in (outcome, acting.reason) if words)
+    return settled, replace(acting, reason=reason, next_seconds=_next_seconds(settled, scene))
+
+
+def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> tuple[DeviceState, Decision]:
+    since_seconds = failed.seconds if state.blind_since_seconds is None else state.blind_since_seconds
+    patience_seconds = since_seconds + policy.valid_for_seconds - failed.seconds
+    gives_up = failed.lost or patience_seconds <= 0
+    blind = replace(
+        forget_orders(state) if gives_up else replace(state, check=None),
+        last=None,
+        low_since_seconds=None,
+        stuck=False,
+        failures=state.failures + 1,
+        blind_since_seconds=since_seconds,
+    )
+    back_off_seconds = _back_off_seconds(state.failures, lost=failed.lost)
+    return blind, Decision(
+        pressure=Pressure.UNKNOWN,
+        next_seconds=back_off_seconds if gives_up else min(back_off_seconds, patience_seconds),
+        reason=_blind_words(state, failed, gives_up=gives_up),
+    )
+
+
+def _back_off_seconds(failures: int, *, lost: bool) -> float:
+    doublings = min(failures, 10)
+    return BLIND_LONGEST_SECONDS if lost else min(BLIND_LONGEST_SECONDS, BLIND_FIRST_SECONDS * 2**doublings)
+
+
+def _blind_words(state: DeviceState, failed: SampleFailed, *, gives_up: bool) -> str:
+    """Say it when it begins, and when the orders end for it."""
+    ends = gives_up and any(service.orders for service in state.services.values())
+    if state.failures and not ends:
+        return ""
+    return f"memory cannot be read: {failed.reason}" + ("; nothing is wanted any more" if ends else "")
+
+
+def _note_sample(state: DeviceState, scene: Scene) -> DeviceState:
+    low = scene.pressure in {Pressure.LOW, Pressure.CRITICAL}
+    since_seconds = scene.now_seconds if state.low_since_seconds is None else state.low_since_seconds
+    return replace(
+        state,
+        low_since_seconds=since_seconds if low else None,
+        budgets=_budgets(state, scene),
+        failures=0,
+        blind_since_seconds=None,
+    )
+
+
+def _budgets(state: DeviceState, scene: Scene) -> Mapping[ServiceName, int]:
+    """Return the reservations; a service that is alone on its device needs none."""
+    if len(scene.seen.services) <= 1:
+        return {}
+    claims = tuple(_claim(view) for view in scene.seen.services)
+    pool = pool_bytes(claims, free_bytes=scene.sample.free_bytes, critical_bytes=scene.marks.critical_bytes)
+    return keep_or_renew(state.budgets, reserve(claims, pool), pool).budgets
+
+
+def _claim(view: ServiceView) -> Claim:
+    modules = [status for status in view.report.modules if status.home == view.tier]
+    return Claim(
+        service=view.service,
+        floor_bytes=view.floor_bytes,
+        held_bytes=held_bytes(view),
+        whole_bytes=sum(status.home_bytes for status in modules),
+    )
+
+
+def _verify(state: DeviceState, scene: Scene) -> tuple[DeviceState, str]:
+    """End a check that is answered or has waited long enough; what follows one that was not critical is rest."""
+    check = state.check
+    if check is None:
+        return state, ""
+    released_bytes = _released_bytes(check, scene.seen)
+    done = not open_orders(state, leaves=True) or released_bytes >= VERIFIED_SHARE * check.expected_bytes
+    if not done and scene.now_seconds - check.since_seconds < VERIFY_SECONDS:
+        return state, ""
+    rest_until_seconds = scene.now_seconds + scene.policy.cool_down_seconds
+    rested = state if check.critical else replace(state, rest_until_seconds=rest_until_seconds)
+    return replace(rested, check=None), released_words(
+        scene.seen,
+        released_bytes=released_bytes,
+        expected_bytes=check.expected_bytes,
+        late_seconds=None if done else VERIFY_SECONDS,
+    )
+
+
+def _released_bytes(check: Check, seen: Observation) -> int:
+    return sum(
+        max(0, view.report.released_bytes - check.released_before[view.service])
+        for view in seen.services
+        if view.service in check.released_before
+    )
+
+
+def _next_seconds(state: DeviceState, scene: Scene) -> float:
+    """Return how long memory cannot reach `critical`, within bounds, and no longer than something is awaited."""
+    policy = scene.policy
+    headroom_bytes = scene.sample.free_bytes - scene.marks.critical_bytes
+    waits = [headroom_bytes / policy.worst_fill_bytes_per_second, policy.maximum_period_seconds]
+    if state.check is not None:
+        waits.append(policy.minimum_period_seconds)
+    if state.low_since_seconds is not None:
+        due_seconds = max(state.low_since_seconds + policy.grace_seconds, state.rest_until_seconds or 0.0)
+        if due_seconds > scene.now_seconds:
+            waits.append(due_seconds - scene.now_seconds)
+    return max(policy.minimum_period_seconds, min(waits))
+
+
+def _is_stuck(state: DeviceState, scene: Scene) -> bool:
+    """Tell whether modules should leave now and none can."""
+    if scene.pressure is Pressure.CRITICAL:
+        return state.check is None
+    return scene.pressure is Pressure.LOW and low_is_due(state, scene)

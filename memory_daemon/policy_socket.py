@@ -1,0 +1,80 @@
+"""The socket that operators dial: who may have it, and what may lie in its way.
+
+gRPC binds over a live socket without an error, so a lock beside the socket decides whose it is. Under the lock a socket
+that is still there is a dead daemon's and is removed; anything else is somebody's and is not touched.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_daemon.errors import StartupError
+from memory_daemon.state_folder import take_lock
+
+SOCKET_MODE = 0o660
+FOLDER_MODE = 0o750
+PATH_BYTES_MAXIMUM = 107
+"""Room for a path in `sockaddr_un`, without its end."""
+WAY_OUT = "stop it, or give this one a --policy-socket of its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketPlace:
+    """A place that is ours to bind to; `lock` is the descriptor that makes it so."""
+
+    path: Path
+    lock: int
+
+    @property
+    def address(self) -> str:
+        """What gRPC binds to."""
+        return f"unix:{self.path}"
+
+    def open_to_group(self) -> None:
+        """Let the group in, once the socket is there."""
+        self.path.chmod(SOCKET_MODE)
+
+    def release(self) -> None:
+        """Give the place up; the lock's file stays, so that there is only ever one of that name."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.lock)
+
+
+def take_place(path: Path) -> SocketPlace:
+    """Make the folder, take the lock and clear the way; raises StartupError with what to do about it."""
+    if len(os.fsencode(path)) > PATH_BYTES_MAXIMUM:
+        raise StartupError(f"{path} is longer than {PATH_BYTES_MAXIMUM} bytes, the most that a socket's path may have")
+    _make_private_folder(path.parent)
+    lock = take_lock(path.with_name(f"{path.name}.lock"), WAY_OUT)
+    try:
+        _clear(path)
+    except StartupError:
+        os.close(lock)
+        raise
+    return SocketPlace(path=path, lock=lock)
+
+
+def _make_private_folder(folder: Path) -> None:
+    """Make the folder if need be, and refuse one where others could put a socket of theirs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+        found = folder.stat()
+    except OSError as error:
+        raise StartupError(f"{folder} cannot be used for a socket: {error}; choose another --policy-socket") from error
+    if found.st_uid not in {os.getuid(), 0} or found.st_mode & stat.S_IWOTH:
+        raise StartupError(
+            f"{folder} belongs to another user or is open to all: choose another --policy-socket, or run chmod 0750"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartupError(f"{folder} cannot be written by this user; choose another --policy-socket")
+
+
+def _clear(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartupError(f"{path} is there and is no socket: move it away, or choose another --policy-socket")
+    path.unlink()

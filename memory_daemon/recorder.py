@@ -1,0 +1,196 @@
+"""Chooses what goes into the journal: everything that changed in earnest, and now and then that nothing did."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from memory_daemon.decision import Decision
+from memory_daemon.journal_records import (
+    DecisionMade,
+    Demanded,
+    Directed,
+    OverrideChanged,
+    Record,
+    Refused,
+    Reported,
+    Sampled,
+    ServiceChanged,
+)
+from memory_daemon.link_view import LinkView
+from memory_daemon.types import DeviceId, MemorySample, ModuleName, Override, ResidencyReport, Sample, ServiceName, Wish
+
+SAMPLE_SHARE = 0.01
+"""Free memory that moved by this share of the total is news."""
+SAMPLE_SECONDS = 10.0
+REPORT_SECONDS = 30.0
+DEMAND_SECONDS = 1.0
+
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept(Generic[Kind]):
+    """What was recorded last, and when."""
+
+    seconds: float
+    record: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Demand:
+    """Counters at the last demand record."""
+
+    seconds: float
+    instance_id: str
+    uses: dict[ModuleName, int]
+    restore_waits: int
+    restore_wait_seconds: float
+
+
+class Recorder:
+    """Writes records through `write`, those of samples, reports and demand only when they tell something."""
+
+    def __init__(self, *, write: Callable[[Record], None], clock: Callable[[], float]) -> None:
+        self._write = write
+        self._clock = clock
+        self._samples: dict[DeviceId, _Kept[Sampled]] = {}
+        self._reports: dict[ServiceName, _Kept[Reported]] = {}
+        self._demands: dict[ServiceName, _Demand] = {}
+        self._services: dict[ServiceName, ServiceChanged] = {}
+        self._refusals: dict[ServiceName, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Recorder {len(self._samples)} devices | {len(self._services)} services>"
+
+    def sampled(self, sample: Sample, decision: Decision) -> None:
+        """Record a reading when it tells something, and a decision when it has a reason."""
+        record = _sampled(sample, decision)
+        if _is_news(self._samples.get(sample.device), record, self._clock(), SAMPLE_SECONDS, _sample_differs):
+            self._samples[sample.device] = _Kept(seconds=self._clock(), record=record)
+            self._write(record)
+        if decision.reason:
+            self._write(
+                DecisionMade(
+                    device=sample.device,
+                    pressure=decision.pressure,
+                    reason=decision.reason,
+                    evict=tuple(f"{service}/{module}" for service, module in decision.evict),
+                    restore=tuple(f"{service}/{module}" for service, module in decision.restore),
+                )
+            )
+
+    def services(self, views: tuple[LinkView, ...]) -> None:
+        """Record who came and went, what they said, and what was asked of them."""
+        self._forget(self._services.keys() - {view.service for view in views})
+        for view in views:
+            self._service(view)
+            if view.governed and view.report is not None:
+                self._report(view, view.report)
+                self._demand(view, view.report)
+            if view.refusal is not None and self._refusals.get(view.service) != view.refusal.version:
+                self._refusals[view.service] = view.refusal.version
+                self._write(Refused(service=view.service, version=view.refusal.version, reason=view.refusal.reason))
+
+    def directed(self, service: ServiceName, version: int, wish: Wish, *, sent: bool) -> None:
+        """Record a new directive."""
+        self._write(Directed(service=service, version=version, wish=wish, sent=sent))
+
+    def expired(self, overrides: tuple[Override, ...]) -> None:
+        """Record overrides that ran out."""
+        for override in overrides:
+            self._write(OverrideChanged(change="expired", requested_by=override.set_by, override=override))
+
+    def _service(self, view: LinkView) -> None:
+        record = ServiceChanged(
+            service=view.service,
+            device=view.device.device,
+            governed=view.governed,
+            reason=view.reason,
+            epoch=view.epoch,
+            instance_id=view.instance_id,
+        )
+        if self._services.get(view.service) != record:
+            self._services[view.service] = record
+            self._write(record)
+
+    def _report(self, view: LinkView, report: ResidencyReport) -> None:
+        record = Reported(service=view.service, device=view.device.device, report=report)
+        if _is_news(self._reports.get(view.service), record, self._clock(), REPORT_SECONDS, _report_differs):
+            self._reports[view.service] = _Kept(seconds=self._clock(), record=record)
+            self._write(record)
+
+    def _demand(self, view: LinkView, report: ResidencyReport) -> None:
+        last, now = self._demands.get(view.service), _demand(view, report, self._clock())
+        if last is None or last.instance_id != now.instance_id:
+            self._demands[view.service] = now
+            return
+        used = {name: uses - last.uses.get(name, 0) for name, uses in now.uses.items()}
+        waits = now.restore_waits - last.restore_waits
+        if waits or (any(used.values()) and now.seconds - last.seconds >= DEMAND_SECONDS):
+            self._demands[view.service] = now
+            self._write(
+                Demanded(
+                    service=view.service,
+                    uses={name: uses for name, uses in used.items() if uses},
+                    restore_waits=waits,
+                    restore_wait_seconds=round(now.restore_wait_seconds - last.restore_wait_seconds, 9),
+                )
+            )
+
+    def _forget(self, gone: set[ServiceName]) -> None:
+        for service in gone:
+            self._services.pop(service)
+            self._reports.pop(service, None)
+            self._demands.pop(service, None)
+            self._refusals.pop(service, None)
+
+
+def _sampled(sample: Sample, decision: Decision) -> Sampled:
+    if isinstance(sample, MemorySample):
+        total_bytes, free_bytes, error = sample.total_bytes, sample.free_bytes, ""
+    else:
+        total_bytes, free_bytes, error = 0, 0, sample.reason
+    return Sampled(
+        device=sample.device,
+        pressure=decision.pressure,
+        total_bytes=total_bytes,
+        free_bytes=free_bytes,
+        error=error,
+    )
+
+
+def _demand(view: LinkView, report: ResidencyReport, now_seconds: float) -> _Demand:
+    return _Demand(
+        seconds=now_seconds,
+        instance_id=view.instance_id,
+        uses={status.module: status.uses for status in report.modules},
+        restore_waits=report.restore_waits,
+        restore_wait_seconds=report.restore_wait_seconds,
+    )
+
+
+def _is_news(
+    last: _Kept[Kind] | None,
+    record: Kind,
+    now_seconds: float,
+    longest_seconds: float,
+    differs: Callable[[Kind, Kind], bool],
+) -> bool:
+    return last is None or now_seconds - last.seconds >= longest_seconds or differs(last.record, record)
+
+
+def _sample_differs(before: Sampled, after: Sampled) -> bool:
+    moved_bytes = abs(after.free_bytes - before.free_bytes)
+    stands = (before.pressure, before.error, before.total_bytes) != (after.pressure, after.error, after.total_bytes)
+    return stands or moved_bytes >= SAMPLE_SHARE * after.total_bytes > 0
+
+
+def _report_differs(before: Reported, after: Reported) -> bool:
+    return before.device != after.device or _telling(before.report) != _telling(after.report)
+
+
+def _telling(report: ResidencyReport) -> tuple[object, ...]:
+    modules = tuple((status.module, status.tier, status.state, status.pinned) for status in report.modules)
+    versions = (report.epoch, report.accepted_version, report.applied_version)
+    return modules, versions, report.budget_bytes, report.pending_moves

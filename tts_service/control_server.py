@@ -1,0 +1,86 @@
+"""The control path's own gRPC server: synchronous, with threads of its own, so that a busy event loop cannot delay it.
+
+It serves a Unix socket. Who may connect is what the socket's and its folder's modes say; who connects cannot be known.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import structlog
+
+from greenroom.memory.v1 import residency_pb2_grpc
+from tts_service.api.residency import ResidencyServicer
+from tts_service.control_socket import ControlSocket
+from tts_service.errors import StartupError
+from tts_service.residency.governance import Governance
+
+_log = structlog.get_logger(__name__)
+
+OPTIONS = (
+    # A directive of 256 placements is under 64 KiB, a memory report of 10,000 samples under 1 MiB.
+    ("grpc.max_receive_message_length", 256 * 1024),
+    ("grpc.max_send_message_length", 4 * 1024 * 1024),
+    # A governor whose process is stopped counts as gone after 15 s.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Whoever connects and says nothing is not kept.
+    ("grpc.server_handshake_timeout_ms", 5_000),
+)
+
+
+class ControlServer:
+    """Serves ResidencyService on a Unix socket, and keeps the governance running meanwhile."""
+
+    def __init__(self, *, socket_path: Path, governance: Governance, servicer: ResidencyServicer) -> None:
+        self._socket = ControlSocket(socket_path)
+        self._governance = governance
+        self._servicer = servicer
+        self._pool: ThreadPoolExecutor | None = None
+        self._server: grpc.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<ControlServer {'serving' if self._server else 'stopped'} {self._socket!r}>"
+
+    @property
+    def socket_path(self) -> Path:
+        """The absolute path of the socket."""
+        return self._socket.path
+
+    def start(self) -> None:
+        """Take the socket and serve; raises StartupError with the way out."""
+        assert self._server is None
+        self._socket.take()
+        threads = self._servicer.thread_count
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="control")
+        # More calls than threads would wait unseen; they are refused instead.
+        self._server = grpc.server(self._pool, options=OPTIONS, maximum_concurrent_rpcs=threads)
+        residency_pb2_grpc.add_ResidencyServiceServicer_to_server(self._servicer, self._server)
+        try:
+            self._server.add_insecure_port(self._socket.address)
+            self._socket.opened()
+        except (RuntimeError, OSError) as error:
+            self._close_server(0.0)
+            raise StartupError(f"cannot bind the control socket {self._socket.path}: {error}") from error
+        self._governance.start()
+        self._server.start()
+        _log.info("control_serving", socket=str(self._socket.path))
+
+    def stop(self, grace_seconds: float = 1.0) -> None:
+        """End every stream, let calls finish within the grace, remove the socket and give it back."""
+        if self._server is None:
+            return
+        self._servicer.close()
+        self._close_server(grace_seconds)
+        self._governance.close()
+        _log.info("control_stopped", socket=str(self._socket.path))
+
+    def _close_server(self, grace_seconds: float) -> None:
+        assert self._server is not None
+        assert self._pool is not None
+        self._server.stop(grace_seconds).wait()
+        self._pool.shutdown()
+        self._server = self._pool = None
+        self._socket.release()

@@ -1,0 +1,75 @@
+"""Who wants to leave home, for whom, and what still keeps it there. Pure, as `placement` is, which asks this."""
+
+from dataclasses import dataclass, replace
+
+from tts_service.residency.situation import Residence, Situation
+from tts_service.residency.types import Authority, Urgency
+from tts_service.residency.wishes import Wish, wish_for
+from tts_service.types import ModuleName
+
+LEASED = "leased"
+CLAIMED = "claimed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """A module that wants to leave: as soon as `obstacle` is gone, not before `due_seconds`, or at once."""
+
+    module: ModuleName
+    authority: Authority
+    obstacle: str | None = None
+    due_seconds: float | None = None
+
+
+def can_go(departure: Departure) -> bool:
+    """Tell whether nothing keeps the module any more."""
+    return departure.obstacle is None and departure.due_seconds is None
+
+
+def making_room(situation: Situation, residence: Residence, authority: Authority) -> Departure:
+    """Return the departure of a module that must make room: only a lease keeps it."""
+    leased = LEASED if residence.module in situation.leases.held else None
+    return Departure(module=residence.module, authority=authority, obstacle=leased)
+
+
+def voluntary(situation: Situation, residence: Residence, *, now_seconds: float) -> Departure | None:
+    """Return the departure of a module that somebody wants away or that rests away; None if it may stay."""
+    wish = wish_for(situation.wishes, residence.module, home=situation.home)
+    if wish is not None:
+        away = wish.tier is not situation.home
+        return _as_wished(situation, residence, wish, now_seconds=now_seconds) if away else None
+    return None if residence.rests_at_home else _after_linger(situation, residence, now_seconds=now_seconds)
+
+
+def _after_linger(situation: Situation, residence: Residence, *, now_seconds: float) -> Departure:
+    departure = Departure(module=residence.module, authority=Authority.DEFAULT)
+    obstacle = _obstacle(situation, residence, claims_count=True)
+    if obstacle is not None:
+        return replace(departure, obstacle=obstacle)
+    due_seconds = _last_use_seconds(situation, residence) + situation.wishes.linger_seconds
+    return replace(departure, due_seconds=due_seconds if due_seconds > now_seconds else None)
+
+
+def _as_wished(situation: Situation, residence: Residence, wish: Wish, *, now_seconds: float) -> Departure:
+    departure = Departure(module=residence.module, authority=wish.authority)
+    unhurried = wish.urgency is Urgency.WHEN_UNCLAIMED
+    obstacle = _obstacle(situation, residence, claims_count=unhurried)
+    if obstacle is not None:
+        return replace(departure, obstacle=obstacle)
+    if not residence.guest:
+        return departure
+    # A guest's stay stands for the claim of the request that is likely to follow. In a hurry, use does not extend it.
+    since_seconds = _last_use_seconds(situation, residence) if unhurried else residence.home_since_seconds
+    due_seconds = since_seconds + situation.wishes.stay_seconds
+    return departure if due_seconds <= now_seconds else replace(departure, obstacle=CLAIMED, due_seconds=due_seconds)
+
+
+def _obstacle(situation: Situation, residence: Residence, *, claims_count: bool) -> str | None:
+    if residence.module in situation.leases.held:
+        return LEASED
+    return CLAIMED if claims_count and residence.module in situation.leases.claims else None
+
+
+def _last_use_seconds(situation: Situation, residence: Residence) -> float:
+    used_seconds = situation.leases.last_use_seconds.get(residence.module, residence.home_since_seconds)
+    return max(used_seconds, residence.home_since_seconds)

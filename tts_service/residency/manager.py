@@ -1,0 +1,322 @@
+"""Lends modules to those who compute and moves them for those who govern.
+
+One lock guards the register. Every change ends in a decision: what may be leased now is granted under the lock, what
+is to move becomes work for one thread, and whoever must be told is told without the lock. Moves are made without the
+lock too, one at a time, so that their bytes can be measured.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from tts_service.errors import StartupError
+from tts_service.models.catalog import ModuleSpec
+from tts_service.residency import reports
+from tts_service.residency.departures import LEASED
+from tts_service.residency.guard import Guard, Listener
+from tts_service.residency.history import MemoryReport
+from tts_service.residency.move_worker import MoveWorker
+from tts_service.residency.mover import Mover
+from tts_service.residency.placement import BUDGET, MOVING
+from tts_service.residency.register import Register
+from tts_service.residency.situation import Residence, Situation, bytes_of, home_bytes, residence_of
+from tts_service.residency.types import Directive, ModuleState, ModuleStatus, ResidencyReport, Tier
+from tts_service.residency.waiting import Waiter, overdue_error
+from tts_service.residency.wishes import (
+    Wishes,
+    check_directive,
+    check_module,
+    check_tier,
+    pinned,
+    with_placed,
+)
+from tts_service.residency.wishes import budget_bytes as budget_in_force
+from tts_service.types import ModuleName
+
+BROKEN = "broken"
+"""Why a module that is placed at home is not there, besides the reasons of a pending move."""
+
+
+class Claim:
+    """An open utterance's interest in modules; released once, by whichever thread."""
+
+    def __init__(self, guard: Guard, modules: frozenset[ModuleName]) -> None:
+        self._guard = guard
+        self._modules = modules
+        with guard.changing() as register:
+            register.claim(modules)
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Claim {'on' if self._open else 'released from'} {', '.join(sorted(self._modules))}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """End the interest; more than once does nothing."""
+        with self._guard.changing() as register:
+            if self._open:
+                register.release(self._modules)
+            self._open = False
+
+
+class ResidencyManager:
+    """Every module of the service: where it is, who uses it, and what is wanted of it. Thread-safe and synchronous.
+
+    `tiers` are the machine's, home first. `budget_bytes` bounds what modules hold at home; `pinned_modules` never
+    leave. See `Wishes` for `linger_seconds` and `stay_seconds`. `restore_timeout_seconds` bounds `prepare`.
+    """
+
+    def __init__(
+        self,
+        specs: Collection[ModuleSpec],
+        *,
+        mover: Mover,
+        tiers: tuple[Tier, ...] = (Tier.HOST, Tier.DISK),
+        budget_bytes: int | None = None,
+        pinned_modules: Collection[ModuleName] = (),
+        linger_seconds: float = 60.0,
+        stay_seconds: float = 5.0,
+        restore_timeout_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.modules = tuple(spec.name for spec in specs)
+        _check_pins(pinned_modules, self.modules)
+        wishes = Wishes(
+            static_budget_bytes=budget_bytes,
+            pins=frozenset(pinned_modules),
+            linger_seconds=linger_seconds,
+            stay_seconds=stay_seconds,
+        )
+        register = Register(Situation(home=tiers[0], away=tiers[1], residences=_on_disk(specs, tiers), wishes=wishes))
+        self._tiers = tiers
+        self._mover = mover
+        self._wall_clock = wall_clock
+        self._restore_timeout_seconds = restore_timeout_seconds
+        self._guard = Guard(register, clock=clock)
+        self._worker = MoveWorker(
+            {spec.name: spec for spec in specs}, guard=self._guard, mover=mover, wall_clock=wall_clock
+        )
+        self._this_thread = threading.local()
+
+    def __repr__(self) -> str:
+        with self._guard.reading() as register:
+            situation = register.situation
+            held = sum(situation.leases.held.values())
+            budget = budget_in_force(situation.wishes)
+        tiers = " ".join(f"{each.module}={_where(each)}" for each in situation.residences)
+        bound = "" if budget is None else f" of {budget >> 20}"
+        return f"<Residency {tiers} | {held} leases | {home_bytes(situation) >> 20}{bound} MiB>"
+
+    def start(self) -> None:
+        """Load and measure every module, in this thread, then start the one that moves them. Raises StartupError."""
+        self._worker.load_all()
+        self._worker.start()
+
+    def close(self) -> None:
+        """Refuse all who wait and stop moving; modules stay where they are."""
+        self._worker.close()
+        with self._guard.changing() as register:
+            register.close()
+
+    @contextmanager
+    def lease(
+        self, modules: Collection[ModuleName], *, timeout_seconds: float
+    ) -> Iterator[Mapping[ModuleName, object]]:
+        """Borrow modules for one step, all at once; what is away comes home first, while nothing is held.
+
+        The mapping is emptied when the lease ends, so that no reference outlives it. Raises ServiceError DEVICE_MEMORY
+        or ENGINE_FAULT if the modules cannot be had in time, or not at all.
+        """
+        wanted = self._known(modules)
+        assert not getattr(self._this_thread, "leases", False), "a step takes one lease, with all its modules"
+        self._acquire(wanted, timeout_seconds)
+        self._this_thread.leases = True
+        lent = {module: self._worker.objects[module] for module in wanted}
+        try:
+            yield lent
+        finally:
+            lent.clear()
+            self._this_thread.leases = False
+            self._end(wanted)
+
+    def prepare(self, modules: Collection[ModuleName]) -> Future[None]:
+        """Have modules brought home; the result comes when all are there at one moment, or fails as a lease would.
+
+        Cancelling it ends the wish, not a restore that has begun.
+        """
+        wanted = self._known(modules)
+        with self._guard.reading() as register:
+            waits = not (register.opened and wanted <= register.decision.ready)
+        if not waits:
+            home: Future[None] = Future()
+            home.set_result(None)
+            return home
+        waiter = self._wait(wanted, holds=False, timeout_seconds=self._restore_timeout_seconds)
+        waiter.future.add_done_callback(lambda future: self._withdraw(waiter) if future.cancelled() else None)
+        return waiter.future
+
+    def claim(self, modules: Collection[ModuleName]) -> Claim:
+        """Note an open utterance's interest: its modules leave only in need."""
+        return Claim(self._guard, self._known(modules))
+
+    def away(self, modules: Collection[ModuleName]) -> tuple[ModuleName, ...]:
+        """Return those of the modules that are not ready to be leased."""
+        with self._guard.reading() as register:
+            return tuple(module for module in modules if module not in register.decision.ready)
+
+    def expected_restore_seconds(self, modules: Collection[ModuleName]) -> float | None:
+        """Return how long restoring these modules takes, one after the other; None before each has been measured."""
+        with self._guard.reading() as register:
+            seconds = [register.tally.restore_seconds(module) for module in modules]
+        return sum(each for each in seconds if each is not None) if None not in seconds else None
+
+    def set_directive(self, directive: Directive | None) -> None:
+        """Put a directive in force as a whole, None for the default placement; what cannot be done yet follows later.
+
+        Raises CallerError MODULE_NOT_FOUND or BAD_CONFIG, and then changes nothing.
+        """
+        if directive is not None:
+            check_directive(directive, modules=self.modules, tiers=self._tiers)
+        with self._guard.changing() as register:
+            register.direct(directive)
+
+    def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:
+        """Put an operator's wish in force until it is changed; None releases the module.
+
+        Waits until it is done, cannot be done yet, or takes too long, and returns why it is not; empty if it is.
+        Raises CallerError MODULE_NOT_FOUND or BAD_CONFIG.
+        """
+        check_module("module", module, self.modules)
+        if tier is not None:
+            check_tier("tier", tier, self._tiers)
+        with self._guard.changing() as register:
+            register.wish(with_placed(register.situation.wishes, module, tier))
+            broken = residence_of(register.situation, module).state is ModuleState.BROKEN
+        if broken and tier is self._tiers[0]:
+            self.prepare({module})
+        with self._guard.reading() as register:
+            self._guard.changed.wait_for(lambda: not _goes_on(register, module, tier), timeout_seconds)
+            reason = _reason(register, module, tier)
+        return next(status for status in self.report().modules if status.module == module), reason
+
+    def report(self) -> ResidencyReport:
+        """Say what is, with epoch 0 and no holder: those are the governor's."""
+        moment = self._moment()
+        with self._guard.reading() as register:
+            return reports.report(register, moment)
+
+    def memory_report(self, max_samples: int) -> MemoryReport:
+        """Say how memory was used, with at most so many of the newest samples."""
+        moment = self._moment()
+        with self._guard.reading() as register:
+            modules = reports.statuses(register, moment)
+            return self._worker.history.report(modules, register.tally, max_samples=max_samples)
+
+    def subscribe(self, callback: Listener) -> Callable[[], None]:
+        """Call back after every change, from any thread and without a lock; the result ends that. Must be quick."""
+        return self._guard.subscribe(callback)
+
+    def set_activity(self, *, sessions: int, queued: int) -> None:
+        """Note what reports say about speech."""
+        with self._guard.changing() as register:
+            register.sessions = sessions
+            register.queued_utterances = queued
+
+    def make_moves(self) -> int:
+        """Make what moves are queued in this thread, and what time has brought; for a manager that is not started."""
+        self._worker.tick()
+        return self._worker.make_moves()
+
+    def _known(self, modules: Collection[ModuleName]) -> frozenset[ModuleName]:
+        wanted = frozenset(modules)
+        assert wanted, "nothing is wanted"
+        assert wanted <= frozenset(self.modules), f"there are no such modules: {wanted - frozenset(self.modules)}"
+        return wanted
+
+    def _acquire(self, wanted: frozenset[ModuleName], timeout_seconds: float) -> None:
+        with self._guard.reading() as register:
+            if register.lend(wanted, now_seconds=self._guard.clock()):
+                return
+        waiter = self._wait(wanted, holds=True, timeout_seconds=timeout_seconds)
+        try:
+            waiter.future.result(timeout_seconds)
+        except TimeoutError:
+            self._give_up(waiter)
+
+    def _give_up(self, waiter: Waiter) -> None:
+        """End a wait whose time is up; if it was served or refused at the last moment, that counts."""
+        with self._guard.reading() as register:
+            error = overdue_error(waiter, register.decision)
+        if self._withdraw(waiter):
+            raise error
+        waiter.future.result()
+
+    def _wait(self, wanted: frozenset[ModuleName], *, holds: bool, timeout_seconds: float) -> Waiter:
+        with self._guard.changing() as register:
+            return register.wait(wanted, holds=holds, now_seconds=self._guard.clock(), timeout_seconds=timeout_seconds)
+
+    def _withdraw(self, waiter: Waiter) -> bool:
+        with self._guard.changing() as register:
+            return register.withdraw(waiter)
+
+    def _end(self, wanted: frozenset[ModuleName]) -> None:
+        with self._guard.reading() as register:
+            restless = register.give_back(wanted)
+        if restless:
+            with self._guard.changing():
+                pass
+
+    def _moment(self) -> reports.Moment:
+        return reports.Moment(
+            now_seconds=self._guard.clock(),
+            unix_seconds=self._wall_clock(),
+            process_bytes=self._mover.process_bytes(),
+        )
+
+
+def _check_pins(pins: Collection[ModuleName], modules: Collection[ModuleName]) -> None:
+    unknown = sorted(frozenset(pins) - frozenset(modules))
+    if unknown:
+        raise StartupError(f"pinned: there is no module {unknown[0]!r}; there are {', '.join(modules)}")
+
+
+def _on_disk(specs: Collection[ModuleSpec], tiers: tuple[Tier, ...]) -> tuple[Residence, ...]:
+    return tuple(
+        Residence(module=spec.name, rests_at_home=spec.rests_at_home, tier=tiers[-1], home_bytes=spec.home_bytes or 0)
+        for spec in specs
+    )
+
+
+def _where(residence: Residence) -> str:
+    tier = residence.tier.name.lower()
+    return tier if residence.state is ModuleState.RESTING else f"{tier}({residence.state.value})"
+
+
+def _reason(register: Register, module: ModuleName, tier: Tier | None) -> str:
+    """Return why a module is not where an operator put it, empty if it is."""
+    residence = residence_of(register.situation, module)
+    if tier is None or (residence.tier is tier and residence.state is ModuleState.RESTING):
+        return ""
+    if residence.state is ModuleState.BROKEN:
+        return BROKEN
+    return next((move.reason for move in register.decision.pending if move.module == module), MOVING)
+
+
+def _goes_on(register: Register, module: ModuleName, tier: Tier | None) -> bool:
+    """Tell whether a placed module will be there soon: a claim may last for long, and so may a budget too small."""
+    reason = _reason(register, module, tier)
+    if reason == BUDGET:
+        budget = budget_in_force(register.situation.wishes)
+        kept = pinned(register.situation.wishes, home=register.situation.home)
+        return budget is None or bytes_of(register.situation, kept) <= budget
+    return reason in (MOVING, LEASED)

@@ -1,0 +1,289 @@
+"""Decides what moves. Same situation and time, same decision; nothing here waits, measures or moves.
+
+Rules, in their order
+1. A leased module never moves. A module on its way is left alone until it has arrived.
+2. Requests that wait are served first come, first served. What the first one needs, and what an operator pinned, stays
+   or comes home. If the budget does not hold that beside the rest, others make room: coldest unclaimed first, then
+   claimed. Those of them that are leased take no new leases until they have left, so that the first request is served
+   in a bounded number of steps. Later requests may use room that is left, but nobody makes room for them yet.
+3. A request that the budget cannot hold beside what is pinned is hopeless and told so.
+4. Modules leave for the operator, for a directive, or because they rest away, as soon as no request needs them, they
+   are not leased and, but for WHEN_UNLEASED, not claimed.
+5. Modules come home in the background only into room that is left, and a broken one only for a request.
+6. Nothing sets out for home unless its bytes fit beside all that is physically there.
+"""
+
+from dataclasses import dataclass, replace
+
+from tts_service.residency.departures import Departure, can_go, making_room, voluntary
+from tts_service.residency.leases import Request
+from tts_service.residency.situation import (
+    Move,
+    Residence,
+    Situation,
+    bytes_of,
+    occupied_bytes,
+    residence_of,
+    settled_home,
+)
+from tts_service.residency.types import Authority, ModuleState, PendingMove, Tier
+from tts_service.residency.wishes import Wish, budget_authority, budget_bytes, operator_tier, pinned, wish_for
+from tts_service.types import ModuleName
+
+BUDGET = "budget"
+MOVING = "moving"
+
+SHORTAGE_SECONDS = 5.0
+"""How long a shortage of memory is believed beyond its last retry. Restores that nobody waits for rest so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hopeless:
+    """A request that can never be served, with the bytes that it would need."""
+
+    request: Request
+    needed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from a situation.
+
+    `moves` can begin now. `ready` modules may be leased. `leaving` ones take no new leases. `restless` ones want to
+    leave as soon as they can, so that the end of a lease or claim on them asks for a new decision. `wake_seconds` is
+    when time alone changes something. `settled`: the directive in force is done completely.
+    """
+
+    moves: tuple[Move, ...] = ()
+    pending: tuple[PendingMove, ...] = ()
+    ready: frozenset[ModuleName] = frozenset()
+    leaving: frozenset[ModuleName] = frozenset()
+    restless: frozenset[ModuleName] = frozenset()
+    hopeless: tuple[Hopeless, ...] = ()
+    wake_seconds: float | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What is to be at home in the end (`planned`), who must leave for that, and who comes, the most urgent first."""
+
+    planned: frozenset[ModuleName]
+    victims: frozenset[ModuleName]
+    coming: tuple[tuple[ModuleName, Authority], ...]
+
+
+def decide(situation: Situation, *, now_seconds: float) -> Decision:
+    """Decide what moves now, what is wanted but cannot move yet, and who may lease."""
+    situation = _without_old_shortage(situation, now_seconds=now_seconds)
+    hopeless = _hopeless(situation)
+    refused = {each.request.ticket for each in hopeless}
+    waiting = tuple(request for request in situation.leases.waiting if request.ticket not in refused)
+    plan = _plan(situation, waiting)
+    departures = _departures(situation, plan, waiting, now_seconds=now_seconds)
+    evictions = tuple(_leave(situation, each) for each in departures if can_go(each))
+    restores, blocked = _restores(situation, plan, now_seconds=now_seconds)
+    setting_out = frozenset(move.module for move in evictions)
+    return Decision(
+        moves=(*evictions, *restores),
+        pending=(*_in_flight(situation), *_held_back(situation, departures), *blocked),
+        ready=_settled_home(situation) - plan.victims - setting_out,
+        leaving=plan.victims - setting_out,
+        restless=frozenset(each.module for each in departures) - setting_out,
+        hopeless=hopeless,
+        wake_seconds=_wake_seconds(situation, departures, now_seconds=now_seconds),
+        settled=not evictions and not restores and _settled(situation),
+    )
+
+
+def _hopeless(situation: Situation) -> tuple[Hopeless, ...]:
+    kept = pinned(situation.wishes, home=situation.home)
+    return tuple(
+        Hopeless(request=request, needed_bytes=bytes_of(situation, request.modules | kept))
+        for request in situation.leases.waiting
+        if not _fits(situation, request.modules | kept)
+    )
+
+
+def _plan(situation: Situation, waiting: tuple[Request, ...]) -> _Plan:
+    """Plan who is to be at home: the first request and the pins whatever it takes, others as far as there is room."""
+    first = waiting[0].modules if waiting else frozenset()
+    keepers = first | pinned(situation.wishes, home=situation.home)
+    victims = _victims(situation, keepers)
+    planned = keepers | (_at_home_or_coming(situation) - victims)
+    coming = dict.fromkeys(_in_order(situation, first), Authority.DEMAND)
+    for request in waiting[1:]:
+        if _fits(situation, planned | request.modules):
+            planned |= request.modules
+            coming |= dict.fromkeys(_in_order(situation, request.modules), Authority.DEMAND)
+    for module, authority in _wanted_home(situation):
+        if _fits(situation, planned | {module}):
+            planned |= {module}
+        coming.setdefault(module, authority)
+    return _Plan(planned=planned, victims=victims, coming=tuple(coming.items()))
+
+
+def _wanted_home(situation: Situation) -> tuple[tuple[ModuleName, Authority], ...]:
+    """Return the modules that somebody wants at home without needing them now, operators' first."""
+    wishes: list[tuple[ModuleName, Wish]] = []
+    for residence in situation.residences:
+        wish = wish_for(situation.wishes, residence.module, home=situation.home)
+        if wish is not None and wish.tier is situation.home and residence.state is not ModuleState.BROKEN:
+            wishes.append((residence.module, wish))
+    wishes.sort(key=lambda each: each[1].authority is not Authority.OPERATOR)
+    return tuple((module, wish.authority) for module, wish in wishes)
+
+
+def _victims(situation: Situation, keepers: frozenset[ModuleName]) -> frozenset[ModuleName]:
+    """Choose who makes room: the coldest unclaimed first, and no more than needed."""
+    limit = _limit_bytes(situation)
+    if limit is None:
+        return frozenset()
+    excess = bytes_of(situation, _at_home_or_coming(situation) | keepers) - limit
+    movable = (each for each in situation.residences if settled_home(situation, each) and each.module not in keepers)
+    chosen: list[Residence] = []
+    for residence in sorted(movable, key=lambda each: _warmth(situation, each)):
+        if excess > 0 and residence.home_bytes:
+            chosen.append(residence)
+            excess -= residence.home_bytes
+    # A cold module may stay after all if a warmer one, which must leave, makes enough room alone.
+    for residence in tuple(chosen):
+        if excess + residence.home_bytes <= 0:
+            chosen.remove(residence)
+            excess += residence.home_bytes
+    return frozenset(residence.module for residence in chosen)
+
+
+def _warmth(situation: Situation, residence: Residence) -> tuple[bool, bool, float, int]:
+    """Order modules from the first to leave to the last; of those never used, the later in the data path is colder."""
+    return (
+        residence.module not in situation.leaving,
+        residence.module in situation.leases.claims,
+        situation.leases.last_use_seconds.get(residence.module, float("-inf")),
+        -situation.residences.index(residence),
+    )
+
+
+def _departures(
+    situation: Situation, plan: _Plan, waiting: tuple[Request, ...], *, now_seconds: float
+) -> tuple[Departure, ...]:
+    needed: frozenset[ModuleName] = frozenset().union(*(request.modules for request in waiting))
+    authority = Authority.DEMAND if waiting else budget_authority(situation.wishes)
+    departures: list[Departure] = []
+    for residence in situation.residences:
+        if residence.module in plan.victims:
+            departures.append(making_room(situation, residence, authority))
+        elif settled_home(situation, residence) and residence.module not in needed:
+            departure = voluntary(situation, residence, now_seconds=now_seconds)
+            departures += () if departure is None else (departure,)
+    return tuple(departures)
+
+
+def _leave(situation: Situation, departure: Departure) -> Move:
+    wish = wish_for(situation.wishes, departure.module, home=situation.home)
+    target = wish.tier if wish is not None and wish.tier is not situation.home else situation.away
+    return Move(module=departure.module, source=situation.home, target=target, authority=departure.authority)
+
+
+def _restores(
+    situation: Situation, plan: _Plan, *, now_seconds: float
+) -> tuple[tuple[Move, ...], tuple[PendingMove, ...]]:
+    """Split those who come into those whose bytes fit now and those who wait for room."""
+    occupied = occupied_bytes(situation)
+    moves: list[Move] = []
+    blocked: list[PendingMove] = []
+    for module, authority in plan.coming:
+        residence = residence_of(situation, module)
+        if residence.tier is situation.home or residence.state is ModuleState.RESTORING:
+            continue
+        limit = _room_bytes(situation, authority, now_seconds=now_seconds)
+        if module in plan.planned and (limit is None or occupied + residence.home_bytes <= limit):
+            moves.append(Move(module=module, source=residence.tier, target=situation.home, authority=authority))
+            occupied += residence.home_bytes
+        else:
+            blocked.append(PendingMove(module=module, tier=situation.home, reason=BUDGET))
+    return tuple(moves), tuple(blocked)
+
+
+def _room_bytes(situation: Situation, authority: Authority, *, now_seconds: float) -> int | None:
+    """Return what may be at home physically, None for no bound; nothing while memory is short."""
+    if situation.shortage is not None:
+        unhurried = authority is not Authority.DEMAND
+        if unhurried or now_seconds < situation.shortage.retry_seconds:
+            return -1
+    return budget_bytes(situation.wishes)
+
+
+def _without_old_shortage(situation: Situation, *, now_seconds: float) -> Situation:
+    shortage = situation.shortage
+    old = shortage is not None and now_seconds >= shortage.retry_seconds + SHORTAGE_SECONDS
+    return replace(situation, shortage=None) if old else situation
+
+
+def _limit_bytes(situation: Situation) -> int | None:
+    """Return what may be at home in the end: the budget, and no more than fitted when memory was found short."""
+    bounds = [budget_bytes(situation.wishes)]
+    if situation.shortage is not None and situation.leases.waiting:
+        bounds.append(situation.shortage.ceiling_bytes)
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _fits(situation: Situation, modules: frozenset[ModuleName]) -> bool:
+    budget = budget_bytes(situation.wishes)
+    return budget is None or bytes_of(situation, modules) <= budget
+
+
+def _settled_home(situation: Situation) -> frozenset[ModuleName]:
+    return frozenset(each.module for each in situation.residences if settled_home(situation, each))
+
+
+def _at_home_or_coming(situation: Situation) -> frozenset[ModuleName]:
+    coming = frozenset(each.module for each in situation.residences if each.state is ModuleState.RESTORING)
+    return _settled_home(situation) | coming
+
+
+def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[ModuleName, ...]:
+    return tuple(residence.module for residence in situation.residences if residence.module in modules)
+
+
+def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:
+    targets: dict[ModuleState, Tier] = {ModuleState.RESTORING: situation.home, ModuleState.EVICTING: situation.away}
+    return tuple(
+        PendingMove(module=residence.module, tier=targets[residence.state], reason=MOVING)
+        for residence in situation.residences
+        if residence.state in targets
+    )
+
+
+def _held_back(situation: Situation, departures: tuple[Departure, ...]) -> tuple[PendingMove, ...]:
+    """Return the departures that somebody wants and that cannot be yet; one by default is nobody's wish."""
+    return tuple(
+        PendingMove(module=each.module, tier=_leave(situation, each).target, reason=each.obstacle)
+        for each in departures
+        if each.obstacle is not None and each.authority is not Authority.DEFAULT
+    )
+
+
+def _wake_seconds(situation: Situation, departures: tuple[Departure, ...], *, now_seconds: float) -> float | None:
+    times = [each.due_seconds for each in departures if each.due_seconds is not None]
+    if situation.shortage is not None:
+        times += [situation.shortage.retry_seconds, situation.shortage.retry_seconds + SHORTAGE_SECONDS]
+    return min((time for time in times if time > now_seconds), default=None)
+
+
+def _settled(situation: Situation) -> bool:
+    """Tell whether the directive in force is done: what an operator overrules is not the directive's to do."""
+    directive = situation.wishes.directive
+    if directive is None:
+        return False
+    at_home = frozenset(each.module for each in situation.residences if each.tier is situation.home)
+    kept = pinned(situation.wishes, home=situation.home)
+    return (at_home <= kept or _fits(situation, at_home)) and all(
+        operator_tier(situation.wishes, placement.module, home=situation.home) is not None
+        or _rests_in(residence_of(situation, placement.module), placement.tier)
+        for placement in directive.placements
+    )
+
+
+def _rests_in(residence: Residence, tier: Tier) -> bool:
+    return residence.state is ModuleState.RESTING and residence.tier is tier

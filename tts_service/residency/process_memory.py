@@ -1,0 +1,40 @@
+"""This process's memory as the operating system sees it, and the way to give back what is free."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+STATM = Path("/proc/self/statm")
+
+
+class ProcessMemory:
+    """The resident set, and the C library's `malloc_trim`.
+
+    glibc keeps what is freed: without the trim, an eviction returns next to nothing. Where the library is another,
+    there is nothing to call, and where there is no /proc, nothing to read.
+    """
+
+    def __init__(self) -> None:
+        self._trim = _malloc_trim()
+
+    def __repr__(self) -> str:
+        trimmed = "trims" if self._trim is not None else "cannot trim"
+        return f"<ProcessMemory {self.resident_bytes() >> 20} MiB resident | {trimmed}>"
+
+    def resident_bytes(self) -> int:
+        """Return the resident set; 0 where it is unknown."""
+        try:
+            return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except FileNotFoundError:
+            return 0
+
+    def give_back(self) -> None:
+        """Return freed memory to the operating system. Takes about 5 ms for each 100 MiB, without Python's lock."""
+        if self._trim is not None:
+            self._trim(0)
+
+
+def _malloc_trim() -> Callable[[int], int] | None:
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim

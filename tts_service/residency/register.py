@@ -1,0 +1,198 @@
+"""What is and what is to be done: the situation, the last decision, who waits, what is to move, what was counted.
+
+Not thread-safe and without a clock: the manager guards it with its lock and says what time it is. Whatever must happen
+outside that lock is returned.
+"""
+
+from collections import deque
+from dataclasses import replace
+
+from tts_service.errors import ServiceError
+from tts_service.residency import leases, waiting
+from tts_service.residency.history import MoveTally
+from tts_service.residency.mover import Evicted, Restored
+from tts_service.residency.placement import Decision, decide
+from tts_service.residency.situation import (
+    Move,
+    Situation,
+    arrive,
+    begin_move,
+    break_down,
+    fall_short,
+    residence_of,
+)
+from tts_service.residency.types import Directive
+from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
+from tts_service.residency.wishes import Wishes, budget_bytes
+from tts_service.types import ModuleName
+
+
+class Register:
+    """The state behind the manager.
+
+    `opened` is False while modules are loaded for the first time: nothing is decided before all have been measured.
+    """
+
+    def __init__(self, situation: Situation) -> None:
+        self.situation = situation
+        self.decision = Decision()
+        self.tally = MoveTally()
+        self.jobs: deque[Move] = deque()
+        self.opened = False
+        self.applied_version = 0
+        self.sessions = 0
+        self.queued_utterances = 0
+        self._closed = False
+        self._room = WaitingRoom()
+
+    def __repr__(self) -> str:
+        return f"<Register {self.situation.leases!r} | {len(self.jobs)} jobs | {self._room!r}>"
+
+    def settle(self, *, now_seconds: float) -> list[Outcome]:
+        """Decide until nothing more follows: grant, refuse, and queue moves. Returns who must be told."""
+        if self._closed:
+            return self._refuse(self._room.tickets(), waiting.closing_error())
+        if not self.opened:
+            return []
+        outcomes = self._dismiss_overdue(now_seconds=now_seconds)
+        while True:
+            self.decision = decide(self.situation, now_seconds=now_seconds)
+            self.situation = replace(self.situation, leaving=self.decision.leaving)
+            followed = [*self._refuse_hopeless(), *self._grant(now_seconds=now_seconds)]
+            self._set_out()
+            if not followed and not self.decision.moves:
+                break
+            outcomes += followed
+        directive = self.situation.wishes.directive
+        if directive is not None and self.decision.settled:
+            self.applied_version = directive.version
+        return outcomes
+
+    def lend(self, modules: frozenset[ModuleName], *, now_seconds: float) -> bool:
+        """Begin a lease at once if nothing speaks against it."""
+        ready = self.opened and modules <= self.decision.ready
+        if ready:
+            self._replace_leases(leases.begin(self.situation.leases, modules, now_seconds=now_seconds))
+        return ready
+
+    def give_back(self, modules: frozenset[ModuleName]) -> bool:
+        """End a lease; tells whether that may let something move."""
+        self._replace_leases(leases.end(self.situation.leases, modules))
+        return not self.decision.restless.isdisjoint(modules)
+
+    def claim(self, modules: frozenset[ModuleName]) -> None:
+        """Note an open utterance's interest."""
+        self._replace_leases(leases.claim(self.situation.leases, modules))
+
+    def release(self, modules: frozenset[ModuleName]) -> None:
+        """Note that the interest is gone."""
+        self._replace_leases(leases.release(self.situation.leases, modules))
+
+    def wait(
+        self, modules: frozenset[ModuleName], *, holds: bool, now_seconds: float, timeout_seconds: float
+    ) -> Waiter:
+        """Let a request wait its turn."""
+        waiter = self._room.enter(modules, holds=holds, now_seconds=now_seconds, timeout_seconds=timeout_seconds)
+        self._replace_leases(leases.ask(self.situation.leases, waiter.request))
+        return waiter
+
+    def withdraw(self, waiter: Waiter) -> bool:
+        """Take a request back; False if it has been served or refused meanwhile."""
+        waits = waiter.request.ticket in self._room
+        self._room.leave(waiter.request.ticket)
+        self._forget((waiter.request.ticket,))
+        return waits
+
+    def wish(self, wishes: Wishes) -> None:
+        """Put other wishes in force."""
+        self.situation = replace(self.situation, wishes=wishes)
+
+    def direct(self, directive: Directive | None) -> None:
+        """Put a directive in force, or none; another epoch's version numbers mean nothing any more."""
+        before = self.situation.wishes.directive
+        if directive is None or before is None or before.epoch != directive.epoch:
+            self.applied_version = 0
+        self.wish(replace(self.situation.wishes, directive=directive))
+
+    def came_home(self, move: Move, restored: Restored, *, now_seconds: float) -> None:
+        """Note that a module is at home."""
+        self.tally.restored(move.module, home_bytes=restored.home_bytes, seconds=restored.seconds)
+        self.situation = arrive(self.situation, move, home_bytes=restored.home_bytes, now_seconds=now_seconds)
+
+    def left(self, move: Move, evicted: Evicted, *, now_seconds: float) -> None:
+        """Note that a module has left."""
+        self.tally.evicted(move.module, released_bytes=evicted.released_bytes, seconds=evicted.seconds)
+        known_bytes = residence_of(self.situation, move.module).home_bytes
+        self.situation = arrive(self.situation, move, home_bytes=known_bytes, now_seconds=now_seconds)
+
+    def set_out(self, move: Move) -> None:
+        """Note that a module is on its way."""
+        self.situation = begin_move(self.situation, move)
+
+    def fell_short(self, module: ModuleName, *, now_seconds: float) -> None:
+        """Note that there was no memory to bring a module back."""
+        self.situation = fall_short(self.situation, module, now_seconds=now_seconds)
+
+    def broke_down(self, module: ModuleName, cause: Exception) -> list[Outcome]:
+        """Note that a module could not be brought back, and refuse those who wait for it."""
+        self.situation = break_down(self.situation, module)
+        return self._refuse(self._room.waiting_for(module), waiting.broken_error(module, cause))
+
+    def close(self) -> None:
+        """Make no more decisions: all who wait, and who come later, are refused."""
+        self.jobs.clear()
+        self._closed = True
+
+    def next_seconds(self) -> float | None:
+        """Return when time alone changes something."""
+        times = (self.decision.wake_seconds, self._room.next_end_seconds())
+        return min((time for time in times if time is not None), default=None)
+
+    def visible(self) -> tuple[object, ...]:
+        """Return what listeners are told about when it changes: not leases, which come and go with every step."""
+        return (
+            tuple((residence.tier, residence.state) for residence in self.situation.residences),
+            self.situation.wishes,
+            self.decision.pending,
+            self.applied_version,
+            self.sessions,
+            self.queued_utterances,
+        )
+
+    def _set_out(self) -> None:
+        for move in self.decision.moves:
+            self.set_out(move)
+            self.jobs.append(move)
+
+    def _grant(self, *, now_seconds: float) -> list[Outcome]:
+        outcomes = []
+        for request in leases.grantable(self.situation.leases, self.decision.ready):
+            self._replace_leases(leases.grant(self.situation.leases, request, now_seconds=now_seconds))
+            self.tally.waited(self._room.waited_seconds(request.ticket, now_seconds=now_seconds))
+            outcomes.append(self._room.serve(request.ticket))
+        return outcomes
+
+    def _refuse_hopeless(self) -> list[Outcome]:
+        budget = budget_bytes(self.situation.wishes) or 0
+        return [
+            outcome
+            for each in self.decision.hopeless
+            for outcome in self._refuse((each.request.ticket,), waiting.hopeless_error(each, budget_bytes=budget))
+        ]
+
+    def _dismiss_overdue(self, *, now_seconds: float) -> list[Outcome]:
+        return [
+            outcome
+            for each in self._room.overdue(now_seconds=now_seconds)
+            for outcome in self._refuse((each.request.ticket,), waiting.overdue_error(each, self.decision))
+        ]
+
+    def _refuse(self, tickets: tuple[int, ...], error: ServiceError) -> list[Outcome]:
+        self._forget(tickets)
+        return [self._room.refuse(ticket, error) for ticket in tickets]
+
+    def _forget(self, tickets: tuple[int, ...]) -> None:
+        self._replace_leases(leases.withdraw(self.situation.leases, frozenset(tickets)))
+
+    def _replace_leases(self, changed: leases.Leases) -> None:
+        self.situation = replace(self.situation, leases=changed)
