@@ -22,7 +22,7 @@ import structlog
 from greenroom.memory.v1 import residency_pb2
 from greenroom.memory.v1.residency_pb2_grpc import ResidencyServiceStub
 from memory_daemon.link_view import LinkState, LinkView, home_device
-from memory_daemon.reign import Reign
+from memory_daemon.reign import SILENCE_SECONDS, Reign
 from memory_daemon.residency_messages import hello_message, report_of, welcome_of
 from memory_daemon.statuses import end_of_call
 from memory_daemon.types import Directive, ModuleName, Refusal, ServiceName, Tier
@@ -84,12 +84,14 @@ class Link:
         clock: Callable[[], float],
         jitter: Callable[[], float],
         on_change: Callable[[], None],
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._socket = socket
         self._greeting = greeting
         self._clock = clock
         self._jitter = jitter
         self._on_change = on_change
+        self._silence_seconds = silence_seconds
         self._changed = threading.Condition()
         self._stopped = False
         self._failures = 0
@@ -143,7 +145,7 @@ class Link:
         """Hold one stream until it ends, however it ends."""
         channel = dial(self._socket)
         hello = hello_message(self._greeting.holder_id, self._greeting.display_name, takeover=self._greeting.takeover)
-        reign = Reign(hello=hello, clock=self._clock, on_silence=self._cancel)
+        reign = Reign(hello=hello, clock=self._clock, silence_seconds=self._silence_seconds, on_silence=self._cancel)
         try:
             call = ResidencyServiceStub(channel).Govern(reign.requests())
             with self._changed:

@@ -2,7 +2,7 @@
 
 The daemon posts its wish every tick, as a sign of life and not as news: what is new is sent at once, what is known is
 renewed in time, and what was not posted lately is not renewed, so that a loop that hangs lets its directives expire. A
-service reports every second; one that is silent for SILENCE_SECONDS is given up.
+service reports every second; one that is silent for long is given up.
 """
 
 import threading
@@ -14,16 +14,23 @@ from memory_daemon.residency_messages import directive_message
 from memory_daemon.types import Directive
 
 SILENCE_SECONDS = 5.0
+"""Five reports are missing: the service hangs."""
 
 
 class Reign:
     """The sending half of one stream. gRPC's thread waits in it; every other method returns at once."""
 
     def __init__(
-        self, *, hello: residency_pb2.GovernRequest, clock: Callable[[], float], on_silence: Callable[[], None]
+        self,
+        *,
+        hello: residency_pb2.GovernRequest,
+        clock: Callable[[], float],
+        silence_seconds: float,
+        on_silence: Callable[[], None],
     ) -> None:
         self._hello = hello
         self._clock = clock
+        self._silence_seconds = silence_seconds
         self._on_silence = on_silence
         self._changed = threading.Condition()
         self._closed = False
@@ -112,7 +119,7 @@ class Reign:
         return self._sent_seconds + self._posted.renewal_seconds
 
     def _silence_left_seconds(self) -> float:
-        return self._heard_seconds + SILENCE_SECONDS - self._clock()
+        return self._heard_seconds + self._silence_seconds - self._clock()
 
     def _wait_seconds(self) -> float:
         """Return the time until something may be due; a moment longer, so that it then is."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import structlog
+
 from memory_daemon.errors import StartupError
 
 LOCK = "daemon.lock"
@@ -20,6 +22,8 @@ HOLDER = "holder-id"
 HOLDER_ID_CHARACTERS_MAXIMUM = 128
 
 Value = TypeVar("Value")
+
+_log = structlog.get_logger(__name__)
 
 
 def make_folder(folder: Path, mode: int) -> None:
@@ -56,10 +60,12 @@ def take_lock(path: Path, way_out: str) -> int:
 def holder_id(folder: Path) -> str:
     """Return the daemon's lasting name, made at its first start; raises StartupError if it cannot be kept."""
     kept = KeptFile(folder / HOLDER)
-    known = kept.load(_parse_holder_id).value
-    if known is not None:
-        return known
+    loaded = kept.load(_parse_holder_id)
+    if loaded.value is not None:
+        return loaded.value
     made = f"memory-daemon-{uuid.uuid4()}"
+    if loaded.trouble:
+        _log.error("holder_id_lost", trouble=loaded.trouble, made=made)
     try:
         kept.save(f"{made}\n".encode())
     except OSError as error:

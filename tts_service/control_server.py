@@ -49,10 +49,15 @@ class ControlServer:
         """The absolute path of the socket."""
         return self._socket.path
 
+    def take(self) -> None:
+        """Make the socket ours before slow work is begun for nothing; raises StartupError with the way out."""
+        if not self._socket.taken:
+            self._socket.take()
+
     def start(self) -> None:
-        """Take the socket and serve; raises StartupError with the way out."""
+        """Take the socket, unless that is done, and serve; raises StartupError with the way out."""
         assert self._server is None
-        self._socket.take()
+        self.take()
         threads = self._servicer.thread_count
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="control")
         # More calls than threads would wait unseen; they are refused instead.
@@ -71,6 +76,7 @@ class ControlServer:
     def stop(self, grace_seconds: float = 1.0) -> None:
         """End every stream, let calls finish within the grace, remove the socket and give it back."""
         if self._server is None:
+            self._socket.release()
             return
         self._servicer.close()
         self._close_server(grace_seconds)

@@ -72,12 +72,17 @@ class ControlSocket:
         self._inode: int | None = None
 
     def __repr__(self) -> str:
-        return f"<ControlSocket {self._path} {'free' if self._lock_descriptor is None else 'ours'}>"
+        return f"<ControlSocket {self._path} {'ours' if self.taken else 'free'}>"
 
     @property
     def path(self) -> Path:
         """The absolute path."""
         return self._path
+
+    @property
+    def taken(self) -> bool:
+        """Whether the path is ours."""
+        return self._lock_descriptor is not None
 
     @property
     def address(self) -> str:
@@ -86,7 +91,7 @@ class ControlSocket:
 
     def take(self) -> None:
         """Lock the path, and remove the socket of a service that died."""
-        assert self._lock_descriptor is None
+        assert not self.taken
         self._check_path()
         try:
             self._lock_descriptor = self._lock()

@@ -72,6 +72,8 @@ def frame(glimpse: Glimpse, reader: Reader, canvas: Canvas) -> RenderableType:
     parts: list[RenderableType] = [*head]
     for device in status.devices:
         parts += _device(device, canvas)
+    if not status.services:
+        parts += [Text(""), Text("no services: start one with `tts-service`", style="dim")]
     for service, rows in zip(status.services, given.modules, strict=True):
         parts += _service(service, status.overrides, rows, reader, canvas)
     parts += [*strays, *_decisions(status.decisions, given.decisions, reader, canvas)]

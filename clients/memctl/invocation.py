@@ -25,7 +25,7 @@ from memctl.documents import document, error_document
 from memctl.errors import MemctlError
 from memctl.link import PolicyLink, ServiceLink, policy_link, service_link
 from memctl.parse import parse_duration
-from memctl.sockets import POLICY_SOCKET, own_runtime_folder, service_socket
+from memctl.sockets import POLICY_SOCKET_VARIABLE, own_policy_socket, service_socket
 from memctl.tables import Reader
 
 DEFAULT_SERVICE = "default"
@@ -124,7 +124,7 @@ def root(call: Callable[..., None]) -> Callable[..., None]:
 
 def open_invocation(given: Mapping[str, Any]) -> Invocation:
     """Return the invocation for the shared options that were given; BadParameter for one that makes no sense."""
-    policy_socket = given.get("socket_path") or own_runtime_folder() / POLICY_SOCKET
+    policy_socket = given.get("socket_path") or own_policy_socket()
     service, control_socket = service_socket(policy_socket, given.get("service", DEFAULT_SERVICE))
     timeout_seconds = usage(parse_duration, given.get("timeout", DEFAULT_TIMEOUT), "--timeout")
     if timeout_seconds <= 0:
@@ -166,8 +166,8 @@ def _shared(
         typer.Option(
             "--socket",
             metavar="PATH",
-            help="The daemon's policy socket. Default: greenroom/policy.sock under $XDG_RUNTIME_DIR, "
-            "else greenroom-UID/policy.sock under the temporary directory.",
+            help=f"The daemon's policy socket. Default: ${POLICY_SOCKET_VARIABLE}, else greenroom/policy.sock under "
+            "$XDG_RUNTIME_DIR, else greenroom-UID/policy.sock under the temporary directory.",
         ),
     ] = None,
     service: Annotated[

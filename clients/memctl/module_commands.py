@@ -102,7 +102,7 @@ def release(run: Invocation, module: Module, *, direct: Direct = False, by: By =
     with run.daemon() as link, _advice(run, link, "release", module):
         link.clear_override(run.service, module, requested_by=asker(by))
         status = link.snapshot()
-    in_force = _in_force(status, run.service)
+    in_force = _others(status, run.service, module)
     told = {"released": {"service": run.service, "module": module}, "in_force": in_force}
     said = Text(f"{module} of {run.service} is released: the policy decides.", style="green")
     run.answer(told, said, overrides_table(in_force, run.reader()))
@@ -120,7 +120,7 @@ def _ask(run: Invocation, module: str, verb: Verb, for_: str | None, *, direct: 
             run.service, module, verb.kind, time_to_live_seconds=seconds, requested_by=asker(by)
         )
         status = link.snapshot()
-    in_force = _in_force(status, run.service)
+    in_force = [*_others(status, run.service, module), override]
     run.answer({"override": override, "in_force": in_force}, *_granted(run, override, status, in_force))
 
 
@@ -158,7 +158,9 @@ def _module(link: ServiceLink, name: str) -> ModuleStatus:
     """Return a module as its service tells it, or say which there are."""
     modules = {one.module: one for one in link.get_residency().report.modules}
     if name not in modules:
-        raise MemctlError(f"There is no module {name!r}.", reason="MODULE_NOT_FOUND", way_out=suggestion(name, modules))
+        raise MemctlError(
+            f"There is no module {name!r}.", reason="MODULE_NOT_FOUND", way_out=suggestion(name, modules, "Modules")
+        )
     return modules[name]
 
 
@@ -175,8 +177,9 @@ def _away(module: ModuleStatus) -> Tier:
     return Tier.HOST if module.home is Tier.DEVICE else Tier.DISK
 
 
-def _in_force(status: Status, service: str) -> list[Override]:
-    return [one for one in status.overrides if one.service == service]
+def _others(status: Status, service: str, module: str) -> list[Override]:
+    """Return the overrides of a service's other modules; on this one a status may still be a tick behind."""
+    return [one for one in status.overrides if one.service == service and one.module != module]
 
 
 @contextmanager
@@ -199,6 +202,6 @@ def _known(status: Status, service: str, module: str) -> str:
     """Return which services or modules there are, for somebody who named another."""
     services = {one.service: one for one in status.services}
     if service not in services:
-        return f"The daemon knows no service {service!r}. {suggestion(service, services)}"
+        return f"The daemon knows no service {service!r}. {suggestion(service, services, 'Services')}"
     report = services[service].report
-    return f"In {service}: {suggestion(module, [one.module for one in report.modules] if report else [])}"
+    return suggestion(module, [one.module for one in report.modules] if report else [], f"Modules of {service}")

@@ -128,7 +128,7 @@ def parse_assignment(text: str) -> tuple[Setting, SettingValue]:
         raise ValueError(f"{text!r} is no assignment; write NAME=VALUE, as in low=2GiB")
     setting = BY_NAME.get(name)
     if setting is None:
-        raise ValueError(f"there is no setting {name!r}. {suggestion(name, BY_NAME)}")
+        raise ValueError(f"there is no setting {name!r}. {suggestion(name, BY_NAME, 'Settings')}")
     try:
         return setting, parse_value(setting, value)
     except ValueError as error:
@@ -146,9 +146,9 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, SettingValue]:
     return values
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str], what: str) -> str:
     """Return what to say to somebody who named what is not there: what was probably meant, and all there are."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     meant = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{meant}There are: {', '.join(names) or 'none'}."
+    return f"{meant}{what}: {', '.join(names) or 'none'}."

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -38,18 +39,22 @@ def draw(report: MemoryReport, service: str, path: Path) -> None:
 
 
 def picture(report: MemoryReport, service: str) -> Figure:
-    """Return the picture as a figure."""
+    """Return the picture as a figure: the process above, its modules below, because one is much more than the other."""
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    _write_above(axes, f"Memory of service {service}", 48, size=14, color=TITLE_COLOUR, weight="bold")
-    _write_above(axes, _subtitle(report), 32, size=9.5, color=QUIET_COLOUR)
-    if report.samples:
-        _shade(axes, report.samples)
-        _lines(axes, report)
-        _frame(axes, report)
-    else:
-        axes.text(0.5, 0.5, "No samples yet", ha="center", va="center", transform=axes.transAxes, color=QUIET_COLOUR)
+    if not report.samples:
+        axes = figure.add_subplot()
+        axes.text(0.5, 0.5, "No samples yet", ha="center", va="center", color=QUIET_COLOUR)
         axes.set_axis_off()
+        return figure
+    process, modules = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    for axes in (process, modules):
+        _shade(axes, report.samples)
+    _process_line(process, report.samples)
+    _modules_line(modules, report)
+    _time_axis(modules, report.samples)
+    _write_above(process, f"Memory of service {service}", 48, size=14, color=TITLE_COLOUR, weight="bold")
+    _write_above(process, _subtitle(report), 32, size=9.5, color=QUIET_COLOUR)
+    _legend(process, report.samples)
     return figure
 
 
@@ -87,71 +92,69 @@ def _shade(axes: Axes, samples: Sequence[MemorySample]) -> None:
         axes.axvspan(_day(start), _day(end), color=PHASE_COLOURS[phase], linewidth=0, zorder=0)
 
 
-def _lines(axes: Axes, report: MemoryReport) -> None:
+def _process_line(axes: Axes, samples: Sequence[MemorySample]) -> None:
+    """Draw the process with its peak; its axis need not begin at zero, for most of it never moves."""
+    unit, unit_bytes = unit_of(max(one.process_bytes for one in samples))
+    times = [_day(one.unix_seconds) for one in samples]
+    sizes = [one.process_bytes / unit_bytes for one in samples]
+    axes.plot(times, sizes, color=PROCESS_COLOUR, linewidth=1.8, label="process", zorder=3)
+    at = max(range(len(sizes)), key=sizes.__getitem__)
+    axes.plot(times[at], sizes[at], "o", color=PROCESS_COLOUR, markersize=4.5, zorder=4)
+    side = "left" if at < len(sizes) / 2 else "right"
+    peak = f"peak {short_bytes(samples[at].process_bytes)}"
+    _write_at(axes, peak, (times[at], sizes[at]), (0, 7), ha=side, color=PROCESS_COLOUR)
+    axes.margins(y=0.18)
+    _size_axis(axes, unit)
+
+
+def _modules_line(axes: Axes, report: MemoryReport) -> None:
+    """Draw what modules hold at home beside what all of them would, from zero."""
+    highest_bytes = max(report.all_home_bytes, *(one.home_bytes for one in report.samples))
+    unit, unit_bytes = unit_of(highest_bytes)
     times = [_day(one.unix_seconds) for one in report.samples]
-    _, unit_bytes = unit_of(_highest(report))
-    home = [one.home_bytes / unit_bytes for one in report.samples]
-    process = [one.process_bytes / unit_bytes for one in report.samples]
+    sizes = [one.home_bytes / unit_bytes for one in report.samples]
     everything = report.all_home_bytes / unit_bytes
-    axes.fill_between(times, home, step="post", color=MODULES_COLOUR, alpha=0.18, linewidth=0, zorder=1)
-    axes.plot(times, process, color=PROCESS_COLOUR, linewidth=1.8, label="process", zorder=3)
-    axes.step(times, home, where="post", color=MODULES_COLOUR, linewidth=1.8, label="modules at home", zorder=3)
+    axes.fill_between(times, sizes, step="post", color=MODULES_COLOUR, alpha=0.18, linewidth=0, zorder=1)
+    axes.step(times, sizes, where="post", color=MODULES_COLOUR, linewidth=1.8, label="modules at home", zorder=3)
     axes.axhline(everything, color=MODULES_COLOUR, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
-    axes.annotate(
-        f"all modules {short_bytes(report.all_home_bytes)}",
-        (1, everything),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8.5,
-        color=MODULES_COLOUR,
-    )
-    _mark_peak(axes, times, process, unit_bytes)
+    words = f"all modules {short_bytes(report.all_home_bytes)}"
+    _write_at(axes, words, (_day(report.samples[0].unix_seconds), everything), (4, 4), ha="left", color=MODULES_COLOUR)
+    axes.set_ylim(0, highest_bytes / unit_bytes * 1.25 or 1)
+    _size_axis(axes, unit)
 
 
-def _mark_peak(axes: Axes, times: Sequence[float], process: Sequence[float], unit_bytes: int) -> None:
-    at = max(range(len(process)), key=process.__getitem__)
-    axes.plot(times[at], process[at], "o", color=PROCESS_COLOUR, markersize=4.5, zorder=4)
-    axes.annotate(
-        f"peak {short_bytes(round(process[at] * unit_bytes))}",
-        (times[at], process[at]),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="left" if at < len(process) / 2 else "right",
-        fontsize=8.5,
-        color=PROCESS_COLOUR,
-    )
+def _write_at(
+    axes: Axes, words: str, place: tuple[float, float], offset_points: tuple[float, float], **style: Any
+) -> None:
+    axes.annotate(words, place, xytext=offset_points, textcoords="offset points", fontsize=8.5, **style)
 
 
-def _frame(axes: Axes, report: MemoryReport) -> None:
-    unit, unit_bytes = unit_of(_highest(report))
-    axes.set_ylim(0, _highest(report) / unit_bytes * 1.12 or 1)
-    first, last = report.samples[0].unix_seconds, report.samples[-1].unix_seconds
-    axes.set_xlim(_day(first), _day(max(last, first + SHORTEST_SECONDS)))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+def _size_axis(axes: Axes, unit: str) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g} {unit}"))
-    locator = AutoDateLocator(minticks=4, maxticks=14)  # type: ignore[no-untyped-call]  # Typed only in part.
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # As above.
     axes.grid(axis="y", color="#d1d5db", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0, colors="#374151", labelsize=9)
-    _legend(axes, report.samples)
 
 
-def _highest(report: MemoryReport) -> int:
-    return max(report.all_home_bytes, *(max(one.process_bytes, one.home_bytes) for one in report.samples))
+def _time_axis(axes: Axes, samples: Sequence[MemorySample]) -> None:
+    first, last = samples[0].unix_seconds, samples[-1].unix_seconds
+    axes.set_xlim(_day(first), _day(max(last, first + SHORTEST_SECONDS)))
+    axes.tick_params(axis="x", pad=6)
+    locator = AutoDateLocator(minticks=4, maxticks=14)  # type: ignore[no-untyped-call]  # Typed only in part.
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # As above.
 
 
 def _legend(axes: Axes, samples: Sequence[MemorySample]) -> None:
-    lines, names = axes.get_legend_handles_labels()
+    """Name both lines, and the phases that were."""
+    lines = [Line2D([], [], color=colour, linewidth=1.8) for colour in (PROCESS_COLOUR, MODULES_COLOUR)]
     seen = [phase for phase in PHASE_COLOURS if any(one.phase is phase for one in samples)]
     patches = [Patch(facecolor=PHASE_COLOURS[phase], edgecolor="#9ca3af", linewidth=0.5) for phase in seen]
     axes.legend(
         [*lines, *patches],
-        [*names, *map(str, seen)],
+        ["process", "modules at home", *map(str, seen)],
         loc="lower left",
         bbox_to_anchor=(-0.005, 1.0),
         ncols=len(lines) + len(patches),

@@ -144,9 +144,8 @@ def _get_status(run: Invocation) -> None:
         overrides_table(status.overrides, reader),
         decisions_table(status.decisions, reader),
     )
-    run.answer(
-        status_document(status, run.clock()), *(part for pair in zip(titles, tables, strict=True) for part in pair)
-    )
+    parts = [part for title, table in zip(titles, tables, strict=True) for part in (Text(""), title, table)]
+    run.answer(status_document(status, run.clock()), *parts[1:])
 
 
 def _assigned(assignments: list[str]) -> dict[str, SettingValue]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 PROBE_SECONDS = 1.0
 POLICY_SOCKET = "policy.sock"
+POLICY_SOCKET_VARIABLE = "GREENROOM_DAEMON_POLICY_SOCKET"
+"""The daemon's own setting, so that both find each other where it is set."""
 SERVICES_FOLDER = "services"
 SUFFIX = ".sock"
 
@@ -33,13 +35,16 @@ class Fault(Enum):
 
 def runtime_folder(environment: Mapping[str, str], user_id: int, temporary: Path) -> Path:
     """Return the folder that all sockets are in."""
-    runtime = environment.get("XDG_RUNTIME_DIR", "")
-    return Path(runtime) / "greenroom" if runtime else temporary / f"greenroom-{user_id}"
+    runtime = Path(environment.get("XDG_RUNTIME_DIR", ""))
+    return runtime / "greenroom" if runtime.is_absolute() else temporary / f"greenroom-{user_id}"
 
 
-def own_runtime_folder() -> Path:
-    """Return the folder that all sockets of this user are in."""
-    return runtime_folder(os.environ, os.getuid(), Path(tempfile.gettempdir()))
+def own_policy_socket() -> Path:
+    """Return where the daemon listens unless told: as its own variable says, else in the folder of this user."""
+    told = os.environ.get(POLICY_SOCKET_VARIABLE)
+    if told:
+        return Path(told)
+    return runtime_folder(os.environ, os.getuid(), Path(tempfile.gettempdir())) / POLICY_SOCKET
 
 
 def services_folder(policy_socket: Path) -> Path:

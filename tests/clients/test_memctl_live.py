@@ -81,7 +81,7 @@ def terminal(path: Path, *, columns: int = 80, rows: int = 24, **environment: st
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     process = subprocess.Popen(
-        [sys.executable, "-m", "memctl", "--socket", str(path), "top", "--timeout", "2s"],
+        [sys.executable, "-m", "memctl", "--socket", str(path), "top", "--timeout", "20s"],
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -248,7 +248,7 @@ def test_feed_hangs_up_on_a_daemon_that_has_fallen_silent_and_dials_again(desk: 
     """A line that is open but says nothing is given up, told, and dialled anew until somebody speaks."""
     desk.daemon.policy.maximum_period.FromMilliseconds(100)
     desk.serve_daemon()
-    feed = feed_of(desk, 0.2)
+    feed = feed_of(desk, 1.0)
     feed.start()
     desk.daemon.silent.set()
     lost = until(lambda: feed.glimpse().line.down_unix_seconds is not None)
@@ -265,7 +265,7 @@ def test_feed_hangs_up_on_a_daemon_that_has_fallen_silent_and_dials_again(desk: 
 def test_feed_stops_while_it_dials(desk: Desk) -> None:
     """Leaving does not wait for a daemon that is gone."""
     with serving(desk.policy_socket, desk.daemon):
-        feed = feed_of(desk, 0.2)
+        feed = feed_of(desk, 5.0)
         feed.start()
     lost = until(lambda: feed.glimpse().line.attempts >= 2)
     feed.stop()

@@ -125,7 +125,7 @@ def test_module_that_is_not_there_is_told_with_those_that_are(desk: Desk) -> Non
     answer = desk.type("evict", "vioce")
 
     assert 1 == answer.exit_code
-    assert "Did you mean 'voice'? There are: voice, watermark.encoder, watermark.detector." in answer.err
+    assert "Did you mean 'voice'? Modules of default: voice, watermark.encoder, watermark.detector." in answer.err
 
 
 def test_service_that_is_not_there_is_told_with_those_that_are(desk: Desk) -> None:

@@ -177,8 +177,8 @@ def test_assignment_given_twice_is_refused() -> None:
 
 def test_suggestion_names_the_nearest_and_all() -> None:
     """A near miss is recognised; what there is is always told."""
-    assert "Did you mean 'voice'? There are: voice, t3." == suggestion("vioce", ["voice", "t3"])
-    assert "There are: none." == suggestion("voice", [])
+    assert "Did you mean 'voice'? Modules: voice, t3." == suggestion("vioce", ["voice", "t3"], "Modules")
+    assert "Modules: none." == suggestion("voice", [], "Modules")
 
 
 @settings(deadline=None, max_examples=300)

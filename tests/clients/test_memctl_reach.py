@@ -246,6 +246,7 @@ def test_closed_stream_is_a_lost_conversation(desk: Desk) -> None:
     ("environment", "folder"),
     [
         ({"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/greenroom"),
+        ({"XDG_RUNTIME_DIR": "relative"}, "/tmp/greenroom-7"),  # noqa: S108  A name, not a file.
         ({"XDG_RUNTIME_DIR": ""}, "/tmp/greenroom-7"),  # noqa: S108  A name, not a file.
         ({}, "/tmp/greenroom-7"),  # noqa: S108  As above.
     ],
@@ -253,6 +254,17 @@ def test_closed_stream_is_a_lost_conversation(desk: Desk) -> None:
 def test_sockets_are_where_the_daemon_puts_them(environment: dict[str, str], folder: str) -> None:
     """The folder is the user's runtime folder, else a private one under the temporary directory."""
     assert Path(folder) == runtime_folder(environment, 7, Path("/tmp"))  # noqa: S108  As above.
+
+
+def test_socket_of_a_daemon_that_was_moved_is_found_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's own setting for its socket is followed; without it the folder's is."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    monkeypatch.delenv(sockets.POLICY_SOCKET_VARIABLE, raising=False)
+    before = sockets.own_policy_socket()
+    monkeypatch.setenv(sockets.POLICY_SOCKET_VARIABLE, "/run/other.sock")
+
+    assert Path("/run/user/7/greenroom/policy.sock") == before
+    assert Path("/run/other.sock") == sockets.own_policy_socket()
 
 
 def test_service_is_found_beside_the_policy_socket_or_where_its_path_says() -> None:

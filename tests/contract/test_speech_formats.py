@@ -11,7 +11,7 @@ from tests.fakes.wire import audio, config, converse, end, flush, kinds, rest_of
 from tts_service.speech.decoded_audio import decode_audio
 from tts_service.types import AudioFormat, Encoding
 
-WORDS = "Every actor waits here until a voice calls. Then they go on."
+WORDS = "Every actor waits here until a voice calls, and then goes on."
 PCM = (pb.AUDIO_ENCODING_PCM_S16LE, pb.AUDIO_ENCODING_PCM_F32LE, pb.AUDIO_ENCODING_MULAW, pb.AUDIO_ENCODING_ALAW)
 SAMPLE_BYTES = dict(zip(PCM, (2, 4, 1, 1), strict=True))
 SESSION_FORMATS = [
@@ -21,6 +21,8 @@ SESSION_FORMATS = [
     (pb.AUDIO_ENCODING_WAV, 24_000),
     (pb.AUDIO_ENCODING_WAV, 16_000),
 ]
+# The watermark's own noise in a pause is far below; mu-law's first step is what 8 bits can hold.
+QUIET = {pb.AUDIO_ENCODING_PCM_S16LE: 2e-4, pb.AUDIO_ENCODING_PCM_F32LE: 2e-4, pb.AUDIO_ENCODING_MULAW: 5e-4}
 VALUES = {
     pb.AUDIO_ENCODING_PCM_S16LE: Encoding.PCM_S16LE,
     pb.AUDIO_ENCODING_PCM_F32LE: Encoding.PCM_F32LE,
@@ -47,14 +49,14 @@ async def spoken(speech: Any, encoding: int, rate: int) -> tuple[bytes, int]:
 
 @pytest.mark.parametrize(("encoding", "rate"), SESSION_FORMATS)
 async def test_session_in_any_format_sounds_like_the_plain_one(speech: Any, encoding: int, rate: int) -> None:
-    """What a format decodes to is the speech that the default format carries, as long and as loud."""
+    """What a format decodes to is the speech that the default format carries; only pauses may be longer."""
     plain, _ = await spoken(speech, pb.AUDIO_ENCODING_PCM_F32LE, 24_000)
     reference = np.frombuffer(plain, "<f4")
     data, samples = await spoken(speech, encoding, rate)
     decoded = decode_audio(data, AudioFormat(encoding=VALUES[encoding], sample_rate_hertz=rate), max_seconds=60)
 
-    assert abs(samples / rate - len(reference) / 24_000) <= 1 / rate
-    assert abs(len(decoded) - len(reference)) <= 24_000 // rate + 1
+    assert -1 / rate <= samples / rate - len(reference) / 24_000 <= 0.4
+    assert abs(len(decoded) - samples * 24_000 / rate) <= 24_000 // rate + 1
     shared = min(len(decoded), len(reference))
     assert np.corrcoef(decoded[:shared], reference[:shared])[0, 1] > 0.9
 
@@ -90,7 +92,7 @@ async def test_flush_sends_every_sample_of_speech_before_its_answer(speech: Any,
     ]
 
     assert answers[-1].flushed.samples_sent * SAMPLE_BYTES[encoding] == len(before)
-    assert np.abs(after).max(initial=0.0) < 1e-2
+    assert np.abs(after).max(initial=0.0) < QUIET[encoding]
     assert len(after) < 24_000
 
 
@@ -114,7 +116,7 @@ async def test_whole_text_gives_the_samples_of_a_session(speech: Any) -> None:
 
     assert whole == plain
     runs = [kind for kind, _ in itertools.groupby(r.WhichOneof("response") for r in responses)]
-    assert ["started", "audio", "segment_done", "audio", "segment_done", "audio", "done"] == runs
+    assert ["started", "audio", "segment_done", "audio", "done"] == runs
 
 
 @pytest.mark.parametrize(("encoding", "rate"), [(1, 24_000), (1, 16_000), (5, 24_000), (6, 24_000), (3, 8_000)])

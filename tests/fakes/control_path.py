@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -51,6 +51,7 @@ class ControlPath:
     servicer: ResidencyServicer
     server: ControlServer
     channel: grpc.Channel
+    governors: list[GovernorClient] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"<ControlPath {self.server!r}>"
@@ -69,11 +70,20 @@ class ControlPath:
         """Give a governor whose client takes hardly anything that is not read."""
         options = (("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
         with grpc.insecure_channel(f"unix:{self.server.socket_path}", options=options) as channel:
-            yield GovernorClient(channel)
+            yield self._known(GovernorClient(channel))
 
     def governor(self) -> GovernorClient:
         """Return a governor that has not said hello yet."""
-        return GovernorClient(self.channel)
+        return self._known(GovernorClient(self.channel))
+
+    def leave(self) -> None:
+        """Let every governor go."""
+        for governor in self.governors:
+            governor.leave()
+
+    def _known(self, governor: GovernorClient) -> GovernorClient:
+        self.governors.append(governor)
+        return governor
 
 
 @contextmanager

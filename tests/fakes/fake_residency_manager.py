@@ -182,6 +182,8 @@ class FakeResidencyManager:
         self._callbacks.clear()
 
     def _check(self, directive: Directive) -> None:
+        if directive.budget_bytes is not None and directive.budget_bytes < 0:
+            raise bad_config("budget_bytes", f"{directive.budget_bytes} is negative")
         names = [placement.module for placement in directive.placements]
         for position, placement in enumerate(directive.placements):
             where = f"placements[{position}]"

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from enum import Enum
+from typing import Any
 
 import grpc
 from google.rpc import status_pb2
@@ -165,7 +166,8 @@ class FakeSession:
         elif "voice" in paths and update.config.voice not in {"", *self.voices}:
             self._refuse("", status(grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", f"no voice {update.config.voice!r}"))
         else:
-            update.update_mask.MergeMessage(update.config, self.config, True, True)  # noqa: FBT003 - Its signature.
+            for path in paths:
+                _copy_field(path, update.config, self.config)
 
     def _refuse(self, utterance_id: str, answer: status_pb2.Status, *, closed: bool = False) -> None:
         error = tts_pb2.UtteranceError(utterance_id=utterance_id, error=answer, closed=closed)
@@ -246,3 +248,18 @@ class FakeSession:
 
     def __repr__(self) -> str:
         return f"<FakeSession {list(self.open.values())} | {len(self.ended)} ended>"
+
+
+def _copy_field(path: str, source: Any, into: Any) -> None:
+    """Copy the field at a path, or clear it where the source has none; FieldMask itself would set it to zero."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        source, into = getattr(source, parent), getattr(into, parent)
+    if not source.DESCRIPTOR.fields_by_name[name].has_presence or source.HasField(name):
+        value = getattr(source, name)
+        if source.DESCRIPTOR.fields_by_name[name].message_type is None:
+            setattr(into, name, value)
+        else:
+            getattr(into, name).CopyFrom(value)
+    else:
+        into.ClearField(name)

@@ -29,14 +29,14 @@ def wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """What a test begins, ended in the opposite order."""
+    """End what a test begins, in the opposite order."""
     with ExitStack() as opened:
         yield opened
 
 
 @pytest.fixture
 def service(tmp_path: Path, stack: ExitStack) -> FakeService:
-    """A service with two modules."""
+    """Run a service with two modules."""
     return stack.enter_context(running(FakeService(tmp_path / "speech.sock", MODULES)))
 
 
@@ -52,9 +52,16 @@ def running(fake: FakeService) -> Iterator[FakeService]:
 
 
 @contextmanager
-def linked(socket: Path, greeting: Greeting = GREETING) -> Iterator[Link]:
+def linked(socket: Path, greeting: Greeting = GREETING, silence_seconds: float = 5.0) -> Iterator[Link]:
     """Let a link govern a socket, without spreading its retries."""
-    link = Link(socket=socket, greeting=greeting, clock=time.monotonic, jitter=lambda: 0.0, on_change=lambda: None)
+    link = Link(
+        socket=socket,
+        greeting=greeting,
+        clock=time.monotonic,
+        jitter=lambda: 0.0,
+        on_change=lambda: None,
+        silence_seconds=silence_seconds,
+    )
     link.start()
     try:
         yield link
@@ -232,7 +239,7 @@ def test_link_to_service_of_another_protocol_says_so(service: FakeService, stack
 def test_link_to_silent_service_gives_it_up(service: FakeService, stack: ExitStack) -> None:
     """A service that takes the stream but never speaks is dropped and tried again."""
     service.silent = True
-    stack.enter_context(linked(service.socket))
+    stack.enter_context(linked(service.socket, silence_seconds=0.3))
 
     assert service.wait_for(lambda: len(service.hellos) == 2)
 

@@ -25,8 +25,9 @@ def path() -> Iterator[ControlPath]:
 def test_places_for_governors_are_bounded() -> None:
     """One stream too many is refused with a time to retry, and a quick call is still answered."""
     with serving(replace(QUICK, govern_streams=1)) as path:
-        governor, other = path.governor(), path.governor()
+        governor = path.governor()
         governor.hello()
+        other = path.governor()
         other.send(pb.GovernRequest(hello=pb.Hello(holder_id="other", takeover=True)))
 
         assert (1, (grpc.StatusCode.RESOURCE_EXHAUSTED, "AT_CAPACITY", {})) == (path.report().epoch, other.failure())
@@ -124,15 +125,18 @@ def test_many_changes_are_reported_as_few(path: ControlPath) -> None:
     assert 1 <= seen < 500
 
 
-def test_placements_at_once_are_bounded(path: ControlPath) -> None:
-    """Operators who wait cannot take every thread."""
-    with path.manager.lease(VOICE):
-        waiting = path.stub.PlaceModule.future(pb.PlaceModuleRequest(module="voice", tier=pb.TIER_DISK), timeout=10)
-        reasons = set()
-        while not waiting.done():
-            try:
+def test_placements_at_once_are_bounded() -> None:
+    """Operators who wait cannot take every thread; one that waits is answered when its module is free."""
+    with serving(replace(QUICK, place_seconds=60.0)) as path:
+        with path.manager.lease(VOICE):
+            waiting = path.stub.PlaceModule.future(pb.PlaceModuleRequest(module="voice", tier=pb.TIER_DISK), timeout=60)
+            eventually(lambda: len(path.report().pending_moves) == 1)
+            with pytest.raises(grpc.RpcError) as refused:
                 path.stub.PlaceModule(pb.PlaceModuleRequest(module="watermark.detector"), timeout=10)
-            except grpc.RpcError as error:
-                reasons.add(failure_of(error)[1])
+        answer = waiting.result()
 
-    assert ({"AT_CAPACITY"}, "leased") == (reasons, waiting.result().pending_reason)
+        assert ("AT_CAPACITY", "", pb.TIER_DISK) == (
+            failure_of(refused.value)[1],
+            answer.pending_reason,
+            answer.module.tier,
+        )

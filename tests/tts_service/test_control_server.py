@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -48,6 +49,17 @@ def answers(path: Path) -> bool:
     with grpc.insecure_channel(f"unix:{path}") as channel:
         stub = residency_pb2_grpc.ResidencyServiceStub(channel)
         return stub.GetResidency(pb.GetResidencyRequest(), timeout=10).service_name == "default"
+
+
+def answers_quickly(path: ControlPath) -> bool:
+    """Tell whether a call is served, or else refused for want of a thread."""
+    try:
+        path.report()
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise
+        return False
+    return True
 
 
 @pytest.fixture
@@ -97,6 +109,21 @@ def test_stop_twice_is_once(socket_path: Path) -> None:
     assert not socket_path.exists()
 
 
+def test_socket_taken_early_keeps_others_out_until_stopped(socket_path: Path) -> None:
+    """A service that is still loading has its path already, and gives it back if it never serves."""
+    early, late = server_at(socket_path), server_at(socket_path)
+    early.take()
+    with pytest.raises(StartupError, match="in use"):
+        late.take()
+    early.stop()
+    late.take()
+    late.start()
+    served = answers(socket_path)
+    late.stop()
+
+    assert served
+
+
 def test_second_server_is_refused_and_the_first_goes_on(path: ControlPath) -> None:
     """One path has one service; the second is told who has it."""
     second = server_at(path.server.socket_path)
@@ -109,11 +136,10 @@ def test_second_server_is_refused_and_the_first_goes_on(path: ControlPath) -> No
 
 def test_socket_of_a_killed_server_is_taken_over(socket_path: Path) -> None:
     """A service that was killed is replaced without a hand's turn."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(socket_path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-c", SERVICE, str(socket_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        started = "ready" in iter(process.stdout.readline, "") or any("ready" in line for line in process.stdout)
+        started = any(line == "ready\n" for line in process.stdout)
         process.kill()
     left = socket_path.is_socket()
     server = server_at(socket_path)
@@ -205,16 +231,24 @@ def test_unknown_method_is_unimplemented(path: ControlPath) -> None:
 
 
 def test_calls_beyond_the_threads_are_refused_not_kept_waiting(path: ControlPath) -> None:
-    """When every thread is taken by calls that never finish their request, the next is told at once."""
-    never = threading.Event()
+    """When calls that never send their request hold every thread, the next is told at once."""
+    over = threading.Event()
 
-    def unfinished() -> Iterator[bytes]:
-        never.wait()
+    def never() -> Iterator[bytes]:
+        over.wait()
         yield b""
 
-    calls = [path.channel.stream_unary(GET)(unfinished, timeout=20) for _ in ()]
-    del calls
-    never.set()
+    calls: list[Any] = []
+
+    def all_taken() -> bool:
+        calls.append(path.channel.stream_unary(GET).future(never(), timeout=60))
+        return not answers_quickly(path)
+
+    eventually(all_taken)
+    for call in calls:
+        call.cancel()
+    over.set()
+    eventually(lambda: answers_quickly(path))
 
     assert 0 == path.report().epoch
 

@@ -115,9 +115,22 @@ def test_loud_samples_are_clipped() -> None:
     assert 1.0 == np.abs(heard).max()
 
 
+def test_samples_as_large_as_floats_go_are_clipped() -> None:
+    """The average of two huge channels is full scale."""
+    huge = np.full((2_400, 2), 3e38, np.float32)
+
+    assert 1.0 == decoded(file_of(huge, Encoding.WAV, subtype="FLOAT"), Encoding.WAV).min()
+
+
 def cut_wav() -> bytes:
     """Return a WAV file that declares more than it holds."""
     return file_of(WAVE, Encoding.WAV)[:9_000]
+
+
+def cut_wav_with_odd_chunk() -> bytes:
+    """Return the same with a chunk of odd length, which is padded, before the samples."""
+    whole = file_of(WAVE, Encoding.WAV)
+    return whole[:36] + b"note\x03\x00\x00\x00abc\x00" + whole[36:9_000]
 
 
 def cut_flac() -> bytes:
@@ -144,6 +157,7 @@ BAD: list[tuple[Encoding, Callable[[], bytes], str]] = [
     (Encoding.OGG_OPUS, lambda: ours(Encoding.OGG_OPUS)[:60], "the audio cannot be read"),
     (Encoding.OGG_OPUS, lambda: b"hello" * 20, "this is not Ogg audio"),
     (Encoding.WAV, cut_wav, "the WAV file is cut short"),
+    (Encoding.WAV, cut_wav_with_odd_chunk, "the WAV file is cut short"),
     (Encoding.FLAC, cut_flac, "the FLAC file is cut short"),
     (Encoding.WAV, many_channels, "audio must have one or two channels, was 6"),
     (Encoding.WAV, lambda: file_of(WAVE, Encoding.WAV, 4_000), "the sample rate must be 8000 to 192000 Hz, was 4000"),

@@ -150,6 +150,14 @@ def test_samples_beyond_full_scale_are_clipped(audio_format: AudioFormat) -> Non
     assert len(loud) > 5
 
 
+def test_codec_that_takes_more_than_full_scale_gets_clipped_samples() -> None:
+    """Opus codes the clipped waveform, not what its decoders would make of the loud one."""
+    audio_format = AudioFormat(encoding=Encoding.OGG_OPUS)
+    loud = speechlike(4_800, peak=4.0)
+
+    assert encoded(np.clip(loud, -1, 1), audio_format) == encoded(loud, audio_format)
+
+
 def test_streamed_wav_can_be_read_by_the_standard_library() -> None:
     """The header says mono, 16 bits and the rate, and its unknown lengths are the largest there are."""
     data = b"".join(piece.data for piece in encoded(speechlike(960), AudioFormat(encoding=Encoding.WAV)))

@@ -26,6 +26,8 @@ from tts_service.speech.full_stops import Follower, ends_sentence
         ("fr", "Bonjour M", ".", "D", False),
         ("fi", "huomenna 2", ".", "k", False),
         ("en", "I have 2", ".", "T", True),
+        ("ru", "\u041f\u0440\u0438\u0448\u0451\u043b \u0410", ".", "\u0421", False),
+        ("it", "il signor G", ".", "V", False),
         ("en", "Yahoo", "!", "i", False),
         ("en", "Wow", "!", "i", True),
         ("zh", "Hi", ".", "\u4f60", True),
@@ -42,7 +44,7 @@ def test_stop_is_judged_by_the_next_character(
 
 @pytest.mark.parametrize(
     ("head", "word", "expected"),
-    [("in the U.S", "Army", False), ("in the U.S", "He", True), ("and etc", "They", True), ("by J", "R.", False)],
+    [("in the U.S", "Army", False), ("in the U.S", "He", True), ("and etc", "They", True), ("by J", "Smith", False)],
 )
 def test_stop_after_what_may_be_an_abbreviation_needs_the_next_word(head: str, word: str, *, expected: bool) -> None:
     """Whether the abbreviation ends the sentence is decided by the word behind it, once that is whole."""

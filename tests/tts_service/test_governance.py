@@ -290,6 +290,6 @@ def test_governance_shows_its_state_in_one_line(governance: Governance, steps: i
         lambda: governance.detach(1),
     ]
     for action in actions[:steps]:
-        action()  # type: ignore[no-untyped-call] # The actions differ in what they return.
+        action()
 
     assert words == repr(governance)

@@ -1,6 +1,7 @@
 """Messages of the control path to values and back."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -25,12 +26,12 @@ from tts_service.residency.types import (
     Tier,
     Urgency,
 )
-from tts_service.types import VOICE
+from tts_service.types import VOICE, ModuleName
 
 REPORT = FakeResidencyManager().report()
 
 
-def status(**changes: object) -> ModuleStatus:
+def status(**changes: Any) -> ModuleStatus:
     """Return a module's status with every field of its own."""
     known = ModuleStatus(
         module=VOICE,
@@ -50,7 +51,7 @@ def status(**changes: object) -> ModuleStatus:
         evictions=8,
         pinned=True,
     )
-    return replace(known, **changes)  # type: ignore[arg-type] # A test may change any field.
+    return replace(known, **changes)
 
 
 def test_hello_carries_all_it_says() -> None:
@@ -101,7 +102,7 @@ def test_directive_carries_all_it_says() -> None:
         budget_bytes=0,
         placements=(
             Placement(module=VOICE, tier=Tier.DISK, urgency=Urgency.WHEN_UNLEASED),
-            Placement(module=messages.ModuleName("other"), tier=Tier.DEVICE, urgency=Urgency.WHEN_UNCLAIMED),
+            Placement(module=ModuleName("other"), tier=Tier.DEVICE, urgency=Urgency.WHEN_UNCLAIMED),
         ),
         reason="low",
     )

@@ -43,6 +43,10 @@ SENTENCES = {
     "A title\n\nText.\n\n\nMore": ["A title\n\n", "Text.\n\n", "\nMore"],
     "To buy:\nEggs\nMilk 2 l\n10 apples": ["To buy:\n", "Eggs\n", "Milk 2 l\n", "10 apples"],
     "Done.\r\n\r\n- one\r\n- two": ["Done.\r\n\r\n", "- one\r\n", "- two"],
+    "This line is as long as lines are in a text that is wrapped, and so on\n12. Next": [
+        "This line is as long as lines are in a text that is wrapped, and so on\n",
+        "12. Next",
+    ],
     "This line is as long as lines are in a text that is wrapped, and I met\nPeter.": [
         "This line is as long as lines are in a text that is wrapped, and I met\nPeter."
     ],
@@ -72,6 +76,7 @@ OTHER_LANGUAGES = [
     ("es", "¿Qué? ¡No! Sí. No. Creo.", ["¿Qué? ", "¡No! ", "Sí. ", "No. ", "Creo."]),
     ("el", "Πού είσαι; Εδώ.", ["Πού είσαι; ", "Εδώ."]),
     ("en", "Here; There.", ["Here; There."]),
+    ("ru", "Это А. С. Пушкин. Да.", ["Это А. С. Пушкин. ", "Да."]),
     ("ru", "Это так, т.е. верно. Он тут.", ["Это так, т.е. верно. ", "Он тут."]),
     ("xx", "One. Two.", ["One. ", "Two."]),
 ]

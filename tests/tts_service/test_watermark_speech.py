@@ -48,18 +48,11 @@ def paragraph() -> list[Waveform]:
     return pieces
 
 
-def with_digital_silence() -> Waveform:
-    """Return two sentences with a second of zeros between them, which no voice should make."""
-    zeros = np.zeros(24_000, np.float32)
-    return np.concatenate([spoken(SENTENCES[0][0]), zeros, spoken(SENTENCES[3][0])])
-
-
 CLIPS = {
     "sentence": lambda: spoken(SENTENCES[0][0]),
     "paragraph": lambda: np.concatenate(paragraph()),
     "other seed": lambda: spoken("Is it 12:30 already?", seed=7),
     "clipped": lambda: spoken("Is it 12:30 already?", gain=20.0),
-    "digital silence": with_digital_silence,
     "s16": lambda: (np.round(spoken(SENTENCES[3][0]) * 32_767) / 32_768).astype(np.float32),
 }
 

@@ -117,9 +117,13 @@ class ResidencyManager:
         bound = "" if budget is None else f" of {budget >> 20}"
         return f"<Residency {tiers} | {held} leases | {home_bytes(situation) >> 20}{bound} MiB>"
 
-    def start(self) -> None:
-        """Load and measure every module, in this thread, then start the one that moves them. Raises StartupError."""
+    def load(self) -> None:
+        """Load and measure every module once, in this thread. Raises StartupError."""
         self._worker.load_all()
+
+    def start(self) -> None:
+        """Load every module, then start the thread that moves them. Raises StartupError."""
+        self.load()
         self._worker.start()
 
     def close(self) -> None:
@@ -233,7 +237,7 @@ class ResidencyManager:
             register.queued_utterances = queued
 
     def make_moves(self) -> int:
-        """Make what moves are queued in this thread, and what time has brought; for a manager that is not started."""
+        """Make the moves that are due, in this thread: for a manager that was loaded but not started."""
         self._worker.tick()
         return self._worker.make_moves()
 

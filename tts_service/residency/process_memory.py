@@ -8,15 +8,24 @@ from pathlib import Path
 STATM = Path("/proc/self/statm")
 
 
+M_ARENA_MAX = -8
+"""glibc's name for the number of its heaps (malloc.h)."""
+
+
 class ProcessMemory:
     """The resident set, and the C library's `malloc_trim`.
 
-    glibc keeps what is freed: without the trim, an eviction returns next to nothing. Where the library is another,
-    there is nothing to call, and where there is no /proc, nothing to read.
+    glibc keeps what is freed: without the trim, an eviction returns next to nothing. It also gives threads heaps of
+    their own, whose upper end the trim leaves alone: of 70 MiB, 13 stayed after 20 cycles, and more crept up later.
+    So this asks for one heap, which must happen before other threads have theirs; speech costs the same. Where the
+    library is another, there is nothing to ask, and where there is no /proc, nothing to read.
     """
 
     def __init__(self) -> None:
-        self._trim = _malloc_trim()
+        library = ctypes.CDLL(None)
+        self._trim: Callable[[int], int] | None = getattr(library, "malloc_trim", None)
+        if self._trim is not None:
+            library.mallopt(M_ARENA_MAX, 1)
 
     def __repr__(self) -> str:
         trimmed = "trims" if self._trim is not None else "cannot trim"
@@ -33,8 +42,3 @@ class ProcessMemory:
         """Return freed memory to the operating system. Takes about 5 ms for each 100 MiB, without Python's lock."""
         if self._trim is not None:
             self._trim(0)
-
-
-def _malloc_trim() -> Callable[[int], int] | None:
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim

@@ -8,7 +8,7 @@ Rules on top of it, and why:
 * It continues after "No." and other words that are abbreviations only before a number.
 * It ends after "Dr." before a word that often opens sentences ("Dr. No"), and after "M." and "Mme." in French.
 * It knows neither "approx." nor "vol.", and in some languages not the dotted ones ("t.ex." in Swedish).
-* It knows ordinals ("am 2. Juni") by the names of months alone.
+* It knows ordinals ("am 2. Juni") by the names of months alone, and initials in Latin letters alone.
 """
 
 import re
@@ -75,6 +75,8 @@ def _known(language: str, word: str, first: str) -> bool | None:
     if language in _ORDINAL_LANGUAGES and _ORDINAL.fullmatch(word):
         return False
     if first.islower() and _DOTTED.fullmatch(word):
+        return False
+    if language != "en" and len(word) == 1 and word.isupper():
         return False
     return None
 

@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from tts_service.speech import watermark
-from tts_service.speech.encoded_audio import AudioEncoder
+from tts_service.speech.encoded_audio import AudioEncoder, withheld_samples
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.watermark import WatermarkStream
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, EncodedPiece, Segment, Waveform
+from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, EncodedPiece, Encoding, Segment, Waveform
 
 EMPTY_SECONDS = 0.2
 """What is sent for text with nothing to say: long enough for a player to notice, short enough not to be a pause."""
@@ -61,7 +61,7 @@ class UtteranceAudio:
         )
         if len(wave):
             self._write(wave)
-            self._pause(watermark.pause_samples(self._written))
+            self._pause(self._pause_after_speech())
         return self._at_format_rate(start), self._at_format_rate(self._written)
 
     def next_piece(self, encoder: WatermarkEncoder) -> EncodedPiece | None:
@@ -78,6 +78,11 @@ class UtteranceAudio:
     def last_piece(self) -> EncodedPiece:
         """Return the end of the coded stream, after `next_piece` has run dry."""
         return self._encoder.finish()
+
+    def _pause_after_speech(self) -> int:
+        """Return the pause that pushes all speech out of the watermark and the encoder, without a further word."""
+        withheld = withheld_samples(self._format) if self._format.encoding is not Encoding.FLAC else 0
+        return watermark.pause_samples(self._written + withheld) + withheld
 
     def _write(self, wave: Waveform) -> None:
         self._marks.write(wave)

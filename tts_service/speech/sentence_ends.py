@@ -189,7 +189,7 @@ def _ask(view: View, at: int, stop: str, word_start: int) -> bool | None:
     if word is None:
         known = ""
     elif word.end() < len(text) or len(word[0]) == LOOK_AHEAD or view.final:
-        known = word[0] + ("." if text[word.end() : word.end() + 1] == "." else "")
+        known = word[0]
     follower = Follower(first=text[word_start : word_start + 1], word=known)
     return ends_sentence(view.language, text[max(view.start, at - _HEAD_CHARACTERS) : at], stop, follower)
 

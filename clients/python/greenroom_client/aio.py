@@ -26,6 +26,7 @@ from greenroom_client.aio_connection import Connection
 from greenroom_client.aio_line import Line, OnEvent
 from greenroom_client.aio_session import Session
 from greenroom_client.aio_speech import Speech
+from greenroom_client.aio_status import final_error
 from greenroom_client.aio_synthesis import Synthesis
 from greenroom_client.aio_utterance import FlushTicket, Utterance
 from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
@@ -158,7 +159,7 @@ class Client:
                 await _upload(call, format_, source)
                 return watermark_value(await call)
             except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error) from error
+                raise await final_error(call, error) from error
             finally:
                 call.cancel()
 

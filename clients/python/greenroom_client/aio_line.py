@@ -6,25 +6,27 @@ around the next audio chunk would kill the session. Here callers wait for future
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import grpc.aio
 
 from greenroom.tts.v1 import tts_pb2
+from greenroom_client.aio_status import final_error
 from greenroom_client.config import SessionConfig
 from greenroom_client.conversation import Conversation
 from greenroom_client.errors import GreenroomError, SessionClosedError, no_answer
 from greenroom_client.events import SessionEvent, SessionStarted
 from greenroom_client.requests import Request, cancel_request, config_request
 from greenroom_client.responses import session_event
-from greenroom_client.statuses import from_rpc_error
 from greenroom_client.utterance_record import UtteranceRecord
+
+Response = tts_pb2.StreamingSynthesizeResponse
 
 if TYPE_CHECKING:
     from greenroom_client.events import AudioChunk
 
-    StreamCall = grpc.aio.StreamStreamCall[Request, tts_pb2.StreamingSynthesizeResponse]
+    StreamCall = grpc.aio.StreamStreamCall[Request, Response]
 
 OUTGOING_MAX = 64
 """Messages that wait to be sent; a writer waits beyond that, a cancel does not."""
@@ -76,7 +78,7 @@ class Line:
     async def close(self) -> None:
         """End the session: in good order if nothing is open, else at once. Does nothing the second time."""
         try:
-            if not self.conversation.over and self.conversation.is_quiet:
+            if self.conversation.is_quiet:
                 self._outgoing.put_nowait(None)
                 await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         finally:
@@ -136,11 +138,13 @@ class Line:
 
     async def _read_all(self) -> None:
         try:
-            while (response := await self._read()) is not grpc.aio.EOF:
+            # Iterated over rather than `read`, which gives up what has come once a write has failed.
+            responses = aiter(self._call)
+            while (response := await self._read(responses)) is not None:
                 self._deliver(response)
             self._end(SessionClosedError("the service ended the session"))
         except grpc.aio.AioRpcError as error:
-            self._end(from_rpc_error(error))
+            self._end(await final_error(self._call, error))
         except asyncio.CancelledError:
             # Of this task, by `close`; or of the RPC, by `close` or the watch, which grpc.aio tells in the same way.
             self._end(self._failure or SessionClosedError("the session was closed"))
@@ -150,18 +154,17 @@ class Line:
             self._end(failure)
             self._call.cancel()
 
-    async def _read(self) -> object:
+    async def _read(self, responses: AsyncIterator[Response]) -> Response | None:
         while not self.conversation.may_read(waiting=len(self._waiters)):
             self._readable.clear()
             await self._readable.wait()
         self.conversation.reading_since = self.clock()
         try:
-            return await self._call.read()
+            return await anext(responses, None)
         finally:
             self.conversation.reading_since = None
 
-    def _deliver(self, response: object) -> None:
-        assert isinstance(response, tts_pb2.StreamingSynthesizeResponse)
+    def _deliver(self, response: Response) -> None:
         event = session_event(response)
         if event is None:
             return

@@ -92,4 +92,4 @@ def duration(seconds: float) -> Duration:
 
 def seconds(message: Duration) -> float:
     """Return a length of time in seconds."""
-    return message.seconds + message.nanos / 1e9
+    return message.ToNanoseconds() / 1e9

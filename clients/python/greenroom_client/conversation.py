@@ -254,7 +254,9 @@ class Conversation:
 
     @property
     def is_quiet(self) -> bool:
-        """True if no utterance is open."""
+        """True if the session has begun and no utterance is open, so that it can end in good order."""
+        if self.started is None or self.over:
+            return False
         return not any(record.is_open for record in self.records.values())
 
     def _drop_audio(self, record: UtteranceRecord) -> None:

@@ -64,7 +64,7 @@ def from_status(status: status_pb2.Status) -> ServiceError:
         _unpack(detail, info)
         _unpack(detail, fields)
         if _unpack(detail, retry):
-            retry_after_seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            retry_after_seconds = retry.retry_delay.ToNanoseconds() / 1e9
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     return _kind(code, reason=info.reason)(
         status.message or code.name,

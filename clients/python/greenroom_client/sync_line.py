@@ -75,7 +75,7 @@ class Line:
     def close(self) -> None:
         """End the session: in good order if nothing is open, else at once. Does nothing the second time."""
         with self.changed:
-            in_order = not self.conversation.over and self.conversation.is_quiet
+            in_order = self.conversation.is_quiet
             self._half_closed = True
             self.changed.notify_all()
         try:

@@ -1,0 +1,186 @@
+"""Which modules leave, and which one comes home."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memory_daemon.orders import Observation, ServiceView
+from memory_daemon.restores import next_home
+from memory_daemon.types import Authority, ModuleName, ModuleState, ModuleStatus, ServiceName, Tier
+from memory_daemon.victims import Victim, batch, candidates
+from tests.fakes.memory_views import SPEECH, away, known, module, seen, service, used
+
+
+def names(observation: Observation, *, critical: bool = False) -> list[str]:
+    """Return the modules that may leave, in order."""
+    found = candidates(known(observation), observation, residence_seconds=5.0, critical=critical)
+    return [victim.status.module for victim in found]
+
+
+@pytest.mark.parametrize(
+    ("status", "low", "critical"),
+    [
+        pytest.param(module("m"), True, True, id="at rest at home"),
+        pytest.param(module("m", pinned=True), False, False, id="pinned"),
+        pytest.param(module("m", claims=1), False, True, id="claimed"),
+        pytest.param(module("m", leases=1, claims=1), False, True, id="leased: it leaves when the step is done"),
+        pytest.param(module("m", tier=Tier.DISK), False, False, id="away already"),
+        pytest.param(module("m", 0), False, False, id="weighs nothing"),
+        pytest.param(module("m", state=ModuleState.RESTORING), False, False, id="on its way"),
+        pytest.param(module("m", state=ModuleState.BROKEN), False, False, id="broken"),
+        pytest.param(module("m", authority=Authority.OPERATOR), False, False, id="placed by an operator"),
+        pytest.param(module("m", home=Tier.DEVICE, tier=Tier.DEVICE), False, False, id="at home on another device"),
+    ],
+)
+def test_module_may_leave_when(status: ModuleStatus, *, low: bool, critical: bool) -> None:
+    """What is wanted, in use by an operator or elsewhere stays; claims protect unless memory is critical."""
+    actual = (names(seen(service(status))), names(seen(service(status)), critical=True))
+
+    assert (["m"] if low else [], ["m"] if critical else []) == actual
+
+
+def test_overridden_module_never_leaves_by_policy() -> None:
+    """What an operator has spoken for is not the policy's."""
+    observation = seen(service(module("m")), overridden=frozenset({(SPEECH, ModuleName("m"))}))
+
+    assert [] == names(observation, critical=True)
+
+
+def test_candidates_come_cheapest_first() -> None:
+    """Never used before seldom used before often used; claimed ones last; names decide between equals."""
+    view = service(
+        used("dear", restore_seconds=9.0),
+        used("cheap", restore_seconds=0.1),
+        module("claimed", claims=1),
+        module("never b"),
+        module("never a"),
+    )
+
+    assert ["never a", "never b", "cheap", "dear", "claimed"] == names(seen(view), critical=True)
+
+
+def test_candidates_of_equal_cost_leave_longest_unused_first() -> None:
+    """Between modules that cost the same, the one that was used last stays."""
+    view = service(used("late", ago=1, restore_seconds=0.0), used("early", ago=9, restore_seconds=0.0))
+
+    assert ["early", "late"] == names(seen(view))
+
+
+def test_module_that_came_home_just_now_stays_unless_critical() -> None:
+    """The minimum residence protects from pressure, not from a crisis."""
+    before = known(seen(service(module("m", tier=Tier.DISK)), now=100.0))
+    observation = seen(service(module("m", restores=1)), now=104.0)
+    state = known(observation, before)
+    later = seen(service(module("m", restores=1)), now=109.0)
+
+    def count(at: Observation, *, critical: bool) -> int:
+        return len(candidates(known(at, state), at, residence_seconds=5.0, critical=critical))
+
+    assert (0, 1, 1) == (
+        count(observation, critical=False),
+        count(observation, critical=True),
+        count(later, critical=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "need", "expected"),
+    [
+        pytest.param((10, 20, 30), 0, (), id="nothing is needed"),
+        pytest.param((10, 20, 30), 10, (10,), id="the cheapest is enough"),
+        pytest.param((10, 20, 30), 11, (20,), id="the cheapest turns out needless"),
+        pytest.param((10, 20, 30), 31, (10, 30), id="what is needed is kept"),
+        pytest.param((10, 20, 30), 99, (10, 20, 30), id="all if it is not enough"),
+        pytest.param((), 5, (), id="nobody can leave"),
+    ],
+)
+def test_batch_of_sizes(sizes: tuple[int, ...], need: int, expected: tuple[int, ...]) -> None:
+    """A batch gives what is needed with no module too many."""
+    observation = seen(service(*(module(f"m{index}", size) for index, size in enumerate(sizes))))
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=False)
+    actual = tuple(victim.status.home_bytes for victim in batch(victims, need))
+
+    assert expected == actual
+
+
+def test_batch_from_two_services_respects_the_floor() -> None:
+    """A service keeps its floor whatever is needed; the other gives."""
+    observation = seen(
+        service(module("a", 60), module("b", 60), floor_bytes=70),
+        service(module("c", 50), name=ServiceName("other")),
+    )
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=True)
+    actual = [victim.status.module for victim in batch(victims, 500)]
+
+    assert ["c"] == actual
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    sizes=st.lists(st.integers(min_value=1, max_value=50), max_size=8),
+    need=st.integers(min_value=-10, max_value=300),
+)
+def test_batch_of_any_sizes_is_enough_and_minimal(sizes: list[int], need: int) -> None:
+    """The batch covers the need if all together do, and without any one of it it would not."""
+    observation = seen(service(*(module(f"m{index}", size) for index, size in enumerate(sizes))))
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=False)
+    chosen = batch(victims, need)
+    given_bytes = sum(victim.status.home_bytes for victim in chosen)
+
+    assert given_bytes >= min(need, sum(sizes))
+    assert all(given_bytes - victim.status.home_bytes < need for victim in chosen)
+
+
+def first_home(view: ServiceView, *, room: int = 1000, **values: object) -> str | None:
+    """Return the module that comes home first."""
+    observation = seen(view, **values)
+    found = next_home(known(observation), observation, room_bytes=room, absence_seconds=5.0)
+    return None if found is None else found.status.module
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(service(away("m")), "m", id="used lately"),
+        pytest.param(service(away("m", ago=601)), None, id="not used lately"),
+        pytest.param(service(module("m", tier=Tier.DISK)), None, id="never used"),
+        pytest.param(service(module("m", tier=Tier.DISK, pinned=True)), "m", id="pinned"),
+        pytest.param(service(used("m")), None, id="at home"),
+        pytest.param(service(away("m", 1001)), None, id="too big for the room"),
+        pytest.param(service(away("m", 0)), None, id="size unknown"),
+        pytest.param(service(away("m", state=ModuleState.RESTORING)), None, id="on its way"),
+        pytest.param(service(away("m", authority=Authority.OPERATOR)), None, id="put there by an operator"),
+        pytest.param(service(away("a", 1001), away("b")), "b", id="the first that fits"),
+        pytest.param(
+            service(away("cheap", restore_seconds=0.1), away("dear", restore_seconds=9.0)), "dear", id="the dearest"
+        ),
+        pytest.param(
+            service(away("dear", restore_seconds=9.0), module("m", tier=Tier.DISK, pinned=True)), "m", id="pinned first"
+        ),
+    ],
+)
+def test_next_home_of_service(view: ServiceView, expected: str | None) -> None:
+    """One module comes home: pinned, or used lately and dear to be without."""
+    assert expected == first_home(view)
+
+
+def test_module_that_left_just_now_stays_away() -> None:
+    """The minimum absence holds back the background restore."""
+    before = known(seen(service(used("m")), now=100.0))
+    observation = seen(service(away("m", evictions=1)), now=101.0)
+    state = known(observation, before)
+    later = seen(service(away("m", evictions=1)), now=106.0)
+
+    def comes(at: Observation) -> bool:
+        return next_home(known(at, state), at, room_bytes=1000, absence_seconds=5.0) is not None
+
+    assert (False, True) == (comes(observation), comes(later))
+
+
+def test_victim_of_equal_values_is_one() -> None:
+    """Victims are values: the same observation gives the same ones."""
+    observation = seen(service(module("m")))
+    first, second = (candidates(known(observation), observation, residence_seconds=0, critical=False) for _ in range(2))
+
+    assert first == second
+    assert all(isinstance(victim, Victim) for victim in first)
