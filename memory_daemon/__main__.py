@@ -30,7 +30,7 @@ from memory_daemon.marks import GPU_POLICY, HOST_POLICY
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.policy_socket import take_place
 from memory_daemon.recorder import Recorder
-from memory_daemon.sampler import NvmlSampler, Sampler, real_nvml
+from memory_daemon.sampler import NvmlSampler, Sampler, load_nvml
 from memory_daemon.state_folder import LOCK, holder_id, make_folder, take_lock
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import HOST, DeviceId, SampleFailed
@@ -58,7 +58,7 @@ Examples:
   memory-daemon --memory host --cgroup-root /sys/fs/cgroup --low 10% --high 20%
   memory-daemon --dry-run --log-format json
   GREENROOM_DAEMON_POLICY__GRACE_SECONDS=3 memory-daemon
-  memory-daemon --settings
+  memory-daemon --show-settings
 
 Exit codes: 0 stopped by a signal, 1 could not start, 2 wrong settings.
 """
@@ -71,7 +71,7 @@ def main() -> None:
     app()
 
 
-@app.command(help=_HELP)
+@app.command(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 def command(
     *,
     config: Annotated[Path | None, typer.Option(help="Configuration file (TOML).")] = None,
@@ -88,14 +88,14 @@ def command(
     takeover: Annotated[bool | None, typer.Option("--takeover", help="Replace a daemon that governs now.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    settings: Annotated[bool, typer.Option("--settings", help="List every setting and exit.")] = False,
+    show_settings: Annotated[bool, typer.Option("--show-settings", help="List every setting and exit.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Read the settings and run until a signal."""
     if version:
         typer.echo(f"memory-daemon {_version()}")
         return
-    if settings:
+    if show_settings:
         typer.echo("\n".join(described_settings()))
         return
     policy = _given(critical=critical, low=low, high=high, dry_run=dry_run)
@@ -146,7 +146,7 @@ class _Kept:
 def _start(config: DaemonConfig, wakeup: Wakeup, stack: contextlib.ExitStack) -> Loop:
     """Begin everything but the loop; the stack ends it in the opposite order."""
     sampler = Sampler(
-        gpus=NvmlSampler(nvml=real_nvml()), cgroup_root=config.cgroup_root, clock=time.monotonic, unix_clock=time.time
+        gpus=NvmlSampler(load=load_nvml), cgroup_root=config.cgroup_root, clock=time.monotonic, unix_clock=time.time
     )
     stack.callback(sampler.close)
     devices = _devices(config, sampler)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, Protocol
 
 import grpc
 import structlog
@@ -20,16 +20,40 @@ from memory_daemon.admin_messages import (
 from memory_daemon.board import Board
 from memory_daemon.errors import DaemonError, Reason
 from memory_daemon.journal_records import OverrideChanged, PolicyChanged, Record
-from memory_daemon.marks import changes
-from memory_daemon.override_store import OverrideStore
+from memory_daemon.kept_policy import Change, KeptPolicy
+from memory_daemon.marks import Policy, changes
 from memory_daemon.statuses import errors_as_statuses
-from memory_daemon.store import PolicyStore
-from memory_daemon.types import MemorySample, Override
+from memory_daemon.types import MemorySample, ModuleName, Override, ServiceName
 
 THREADS_FOR_REQUESTS = 4
 REQUEST_BYTES_MAXIMUM = 64 * 1024
 
 _log = structlog.get_logger(__name__)
+
+
+class Policies(Protocol):
+    """The policy in force."""
+
+    @property
+    def current(self) -> KeptPolicy:
+        """The policy in force."""
+
+    @property
+    def initial(self) -> Policy:
+        """What a number that is not set goes back to."""
+
+    def update(self, change: Change, totals_bytes: tuple[int, ...]) -> tuple[KeptPolicy, KeptPolicy]:
+        """Return the policy before, and as it is now (or would be); raises DaemonError."""
+
+
+class Overrides(Protocol):
+    """The overrides in force."""
+
+    def set(self, override: Override) -> None:
+        """Put one in force; raises DaemonError."""
+
+    def clear(self, service: ServiceName, module: ModuleName) -> Override | None:
+        """Take one back and return it; raises DaemonError."""
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
@@ -38,8 +62,8 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     def __init__(
         self,
         *,
-        policies: PolicyStore,
-        overrides: OverrideStore,
+        policies: Policies,
+        overrides: Overrides,
         board: Board,
         write: Callable[[Record], None],
         wake: Callable[[], None],

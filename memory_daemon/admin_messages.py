@@ -9,10 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 from greenroom.memory.v1 import policy_pb2
 from memory_daemon.board import DeviceStatus, Status
 from memory_daemon.errors import DaemonError, FieldViolation, bad_config
+from memory_daemon.kept_policy import Change, KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Mark, Marks, Policy
 from memory_daemon.residency_messages import duration, report_message, timestamp
-from memory_daemon.store import Change, KeptPolicy
 from memory_daemon.types import (
     Decided,
     MemorySample,

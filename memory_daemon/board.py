@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 
 from memory_daemon.errors import DaemonError, Reason
+from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Marks
-from memory_daemon.store import KeptPolicy
 from memory_daemon.types import Decided, Override, Pressure, Sample
 
 

@@ -193,7 +193,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = set(_variables(DaemonConfig, ENV_PREFIX))
     for variable in environment:
         if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
-            raise ConfigError(f"{variable}: no such setting; memory-daemon --settings lists them")
+            raise ConfigError(f"{variable}: no such setting; memory-daemon --show-settings lists them")
 
 
 def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -13,13 +13,14 @@ from typing import Protocol
 from memory_daemon.board import Board, DeviceStatus
 from memory_daemon.decision import Decision
 from memory_daemon.director import Director
+from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Policy
 from memory_daemon.orders import DeviceState, Observation, ServiceView
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.policy import decide
 from memory_daemon.recorder import Recorder
-from memory_daemon.store import KeptPolicy, PolicyStore
+from memory_daemon.store import PolicyStore
 from memory_daemon.types import DeviceId, Override, Sample, SampleFailed
 
 

@@ -3,48 +3,20 @@
 A change that cannot be kept is no change: what runs is always what a restart would find.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from memory_daemon.errors import DaemonError, Reason, bad_config
+from memory_daemon.kept_policy import SCHEMA, Change, KeptPolicy
 from memory_daemon.marks import Policy, violations
 from memory_daemon.state_folder import KeptFile, Loaded
 
 FILE = "policy.json"
-BY_CONFIGURATION = "configuration"
-SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPolicy:
-    """A policy with its history's end; `update_unix_seconds` is None for one that came from the configuration."""
-
-    schema: int = SCHEMA
-    policy: Policy
-    revision: int = 0
-    update_unix_seconds: float | None = None
-    updated_by: str = BY_CONFIGURATION
-
-    @property
-    def etag(self) -> str:
-        """A name for exactly this state of the policy."""
-        return f"{self.revision}-{hashlib.sha256(_codec().dump_json(self)).hexdigest()[:12]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A change that is asked for; `etag` empty is based on whatever is in force."""
-
-    apply: Callable[[Policy], Policy]
-    etag: str = ""
-    requested_by: str = ""
-    validate_only: bool = False
 
 
 class PolicyStore:

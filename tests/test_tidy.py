@@ -14,7 +14,7 @@ MAX_FILE_LINES = 300
 MAX_TEST_FILE_LINES = 500
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
 BANNED = {
-    re.compile(r"\bprint\("): "log an event, or use the console of the command",
+    re.compile(r"(?<![.\w])print\("): "log an event, or use the console of the command",
     re.compile(r"except\s*:"): "name what is caught",
     re.compile(r"except (Base)?Exception:\s*(pass|\.\.\.)"): "nothing is swallowed",
     re.compile(r"\bTO" + r"DO\b|\bFIX" + r"ME\b|\bXX" + r"X\b"): "do it, or open an issue",

@@ -179,6 +179,15 @@ class Both:
             control = residency_pb2_grpc.ResidencyServiceStub(channel)
             return control.GetResidency(residency_pb2.GetResidencyRequest(), timeout=5.0).report
 
+    def place_all(self, tier: str | None) -> None:
+        """Place every module on a tier, or release all; only while nobody governs."""
+        wanted = residency_pb2.Tier.Value(f"TIER_{tier.upper()}") if tier else residency_pb2.TIER_UNSPECIFIED
+        with grpc.insecure_channel(f"unix:{self.control_socket}") as channel:
+            control = residency_pb2_grpc.ResidencyServiceStub(channel)
+            for module in control.GetResidency(residency_pb2.GetResidencyRequest(), timeout=5.0).report.modules:
+                request = residency_pb2.PlaceModuleRequest(module=module.module, tier=wanted)
+                control.PlaceModule(request, timeout=30.0)
+
     def status(self) -> policy_pb2.WatchStatusResponse:
         """Return what the daemon sees."""
         with self.policy_channel() as channel:

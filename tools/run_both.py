@@ -6,7 +6,6 @@ import time
 
 from rich.console import Console
 
-
 NEXT = """
 [bold]Both are running.[/bold] In another terminal:
 
@@ -28,9 +27,6 @@ def main() -> int:
     try:
         while all(process.poll() is None for process in running):
             time.sleep(0.2)
-        ended = next(process for process in running if process.poll() is not None)
-        console.print(f"[red]{ended.args[-1]} ended with status {ended.returncode}; stopping the other one.[/red]")
-        return 1
     except KeyboardInterrupt:
         return 0
     finally:
@@ -38,6 +34,8 @@ def main() -> int:
             process.terminate()
         for process in running:
             process.wait(30)
+    console.print("[red]One of them ended by itself; stopped the other one.[/red]")
+    return 1
 
 
 if __name__ == "__main__":

@@ -186,11 +186,13 @@ class Service:
             activity.cancel()
 
     def _start_residency(self) -> None:
+        """Take the socket first: a second service must learn at once that it is one."""
         self._stack.callback(self._executor.shutdown, wait=True, cancel_futures=True)
+        self.control.take()
+        self._stack.callback(self.control.stop)
         self._stack.callback(self.residency.close)
         self.residency.start()
         self.control.start()
-        self._stack.callback(self.control.stop)
 
 
 @app.command(

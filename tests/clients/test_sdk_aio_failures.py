@@ -1,6 +1,7 @@
 """The asyncio SDK when the service refuses, breaks, falls silent or is not there."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Iterator
 
@@ -150,6 +151,34 @@ async def test_session_that_the_service_leaves_in_good_order_is_over_all_the_sam
     ):
         with pytest.raises(SessionClosedError, match="the service ended the session"):
             await hear(session.speak("Hello there."))
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 6, 9])
+async def test_status_is_the_services_own_even_while_something_is_written(chunks: int) -> None:
+    """A session that ends under its writers tells the service's reason, after all audio that was sent.
+
+    grpc.aio itself reports an internal error for a write that meets the end, and gives up what was not read.
+    """
+    script = Script(end_session_after_chunks=chunks, end_session_with=unavailable(retry_after_seconds=1.0))
+    async with serving(script) as fake, aio.Client(fake.address) as client, client.session() as session:
+        utterance = session.utterance()
+        await utterance.write("Hello there, all of you who listen.")
+        await utterance.flush()
+
+        async def report_on() -> None:
+            for played_samples in itertools.count():
+                await utterance.report_playback(played_samples)
+                await asyncio.sleep(0)
+
+        reporting = asyncio.create_task(report_on())
+        heard: list[int] = []
+        with pytest.raises(UnavailableError) as caught:
+            await hear(utterance, heard)
+        with pytest.raises(UnavailableError):
+            await reporting
+
+    assert "DRAINING" == caught.value.reason
+    assert list(range(chunks)) == heard
 
 
 async def test_audio_with_a_gap_is_never_played_on() -> None:

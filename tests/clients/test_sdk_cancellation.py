@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -21,6 +21,13 @@ async def left(fake: FakeSpeech) -> None:
     """Wait until the service has no RPC in its hands; fail if it keeps one."""
     async with asyncio.timeout(5):
         await fake.wait_until_left()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - Whatever it is, it sets no event.
+            await asyncio.sleep(0.005)
 
 
 async def endless() -> AsyncIterator[str]:
@@ -62,13 +69,13 @@ async def test_loop_over_speech_that_is_left_cancels_its_utterance_only() -> Non
 
 async def test_timeout_around_the_next_chunk_costs_nothing() -> None:
     """A consumer that gives up waiting may come back: the session and the audio are all there."""
-    async with serving(Script(first_audio_delay_seconds=0.2)) as fake, aio.Client(fake.address) as client:
-        async with client.session() as session:  # noqa: SIM117 - One line would be too long.
-            async with session.utterance() as utterance:
-                await utterance.write_all("Hello.")
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(anext(aiter(utterance)), 0.01)
-                samples = await hear(utterance)
+    script = Script(first_audio_delay_seconds=0.2)
+    async with serving(script) as fake, aio.Client(fake.address) as client, client.session() as session:
+        utterance = session.utterance()
+        await utterance.write_all("Hello.")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(utterance), 0.01)
+        samples = await hear(utterance)
 
     assert 6 * 240 == samples
 
@@ -135,8 +142,7 @@ async def test_program_that_is_cancelled_leaves_nothing_behind() -> None:
     async with serving(SLOW) as fake:
         before = asyncio.all_tasks()
         task = asyncio.create_task(program(fake.address))
-        while not fake.service.sessions or not fake.session.chunks_sent:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(fake.service.sessions) and fake.session.chunks_sent > 0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -151,8 +157,7 @@ async def test_opening_that_is_cancelled_cancels_the_rpc() -> None:
     """A session that is not wanted any more before it began is given up on both sides."""
     async with serving(Script(silent=frozenset({"session"}))) as fake, aio.Client(fake.address) as client:
         task = asyncio.create_task(client.open_session())
-        while not fake.service.rpcs_open:
-            await asyncio.sleep(0.005)
+        await until(lambda: fake.service.rpcs_open > 0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -167,8 +172,7 @@ async def test_client_that_is_closed_closes_its_sessions() -> None:
         async with aio.Client(fake.address) as client:
             session = await client.open_session()
             waiting = asyncio.create_task(hear(session.speak("Never heard.")))
-            while not fake.service.sessions or not fake.session.open:
-                await asyncio.sleep(0.005)
+            await until(lambda: bool(fake.service.sessions) and bool(fake.session.open))
         with pytest.raises(SessionClosedError):
             await waiting
         await left(fake)
@@ -190,8 +194,7 @@ async def test_speech_that_is_cancelled_does_not_wait_for_its_next_text() -> Non
     async with serving() as fake, aio.Client(fake.address) as client, client.session() as session:
         speech = session.speak(thinking())
         hearing = asyncio.create_task(hear(speech))
-        while not speech.utterance.segments:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(speech.utterance.segments))
         cancelled = await speech.utterance.cancel()
         async with asyncio.timeout(5):
             await hearing
@@ -212,7 +215,7 @@ async def test_stale_audio_never_reaches_the_next_utterance(after_chunks: int) -
                 assert utterance.id == (await anext(utterance)).utterance_id
             cancelling = asyncio.create_task(utterance.cancel())
             async for chunk in session.speak("Next."):
-                assert chunk.utterance_id not in {utterance.id}
+                assert chunk.utterance_id != utterance.id
             assert not (await cancelling).already_done
 
 

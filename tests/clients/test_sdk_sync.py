@@ -226,12 +226,12 @@ async def test_failures_are_raised_where_they_are_awaited() -> None:
             script.fail_utterance_after_chunks = None
             with pytest.raises(MessageRefused):
                 listen(session.speak("x" * 101))
-            script.end_session_after_chunks = fake_chunks_so_far + 1
-            script.end_session_with = unavailable(retry_after_seconds=1.0)
-            with pytest.raises(UnavailableError):
-                listen(session.speak(HELLO))
+        script.end_session_after_chunks, script.end_session_with = 2, unavailable(retry_after_seconds=1.0)
+        heard: list[int] = []
+        with client.session() as session, pytest.raises(UnavailableError):
+            listen(session.speak(HELLO), heard)
+        assert [0, 1] == heard
 
-    fake_chunks_so_far = 1
     await run(program, script)
 
     assert threads() == set()
@@ -333,19 +333,19 @@ async def test_threads_of_a_program_that_stops_anywhere_are_gone_with_its_client
 
         hearing = threading.Thread(target=hear_on)
         hearing.start()
-        with client.session() as other, other.utterance() as unfinished:
-            unfinished.write(LONG)
+        with client.session() as other:
             for _ in other.speak(iter([LONG])):
                 break
+            with other.utterance() as unfinished:
+                unfinished.write(LONG)
         session.close()
         hearing.join(5)
         assert not hearing.is_alive()
         assert 1 == len(failures)
 
     await run(program, Script(chunk_delay_seconds=0.005))
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before + 1 and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(5):
+        while threading.active_count() > before + 1:  # noqa: ASYNC110 - Threads set no event; one is asyncio's.
+            await asyncio.sleep(0.02)
 
     assert threads() == set()
-    assert threading.active_count() <= before + 1

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memory_daemon.kept_policy import Change
 from memory_daemon.marks import HOST_POLICY, Policy, parse_mark
-from memory_daemon.store import Change
 from memory_daemon.types import (
     HOST,
     Device,

@@ -25,10 +25,14 @@ class FakeMemoryInfo:
 
 
 class FakeNvml:
-    """GPUs with memory that tests fill; `installed` false is a machine without a driver."""
+    """GPUs with memory that tests fill, and the binding's own error and codes."""
+
+    NVMLError: type[Exception] = pynvml.NVMLError
+    NVML_ERROR_GPU_IS_LOST: int = pynvml.NVML_ERROR_GPU_IS_LOST
+    NVML_ERROR_RESET_REQUIRED: int = pynvml.NVML_ERROR_RESET_REQUIRED
+    NVML_ERROR_LIB_RM_VERSION_MISMATCH: int = pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
 
     def __init__(self, *, total_bytes: int = 80 * 10**9, uuids: tuple[str, ...] = ("GPU-0",)) -> None:
-        self.installed = True
         self.total_bytes = total_bytes
         self.used_bytes = dict.fromkeys(uuids, DRIVER_RESERVED_BYTES)
         self.inits = 0
@@ -50,8 +54,6 @@ class FakeNvml:
 
     def nvmlInit(self) -> None:  # noqa: N802 - NVML's name.
         """Begin; calls are counted."""
-        if not self.installed:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
         self._fail_if_told()
         if self.inits == 0:
             self._life += 1

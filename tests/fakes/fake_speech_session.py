@@ -182,6 +182,7 @@ class FakeSession:
     async def responses(self) -> AsyncIterator[Response]:
         """Yield answers until the session is over. Raises SessionRefused where it ends with a status."""
         while True:
+            self._changed.clear()
             if self._urgent:
                 yield self._urgent.popleft()
             elif self.refused is not None:
@@ -191,7 +192,6 @@ class FakeSession:
             elif self._is_over():
                 return
             else:
-                self._changed.clear()
                 await self._changed.wait()
 
     def _is_over(self) -> bool:

@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from memory_daemon import state_folder
 from memory_daemon.errors import DaemonError, Reason, StartupError
+from memory_daemon.kept_policy import Change
 from memory_daemon.marks import GPU_POLICY, Mark, Policy
 from memory_daemon.override_store import OVERRIDES_MAXIMUM, OverrideStore
 from memory_daemon.state_folder import KeptFile, holder_id, make_folder, take_lock
-from memory_daemon.store import Change, PolicyStore
+from memory_daemon.store import PolicyStore
 from memory_daemon.types import ModuleName, Override, OverrideKind, ServiceName
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.memory_views import SPEECH

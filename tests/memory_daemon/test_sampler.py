@@ -5,8 +5,9 @@ from pathlib import Path
 import pynvml
 import pytest
 
+from memory_daemon import sampler
 from memory_daemon.host_memory import HostMemory, UnreadableError, read_host_memory
-from memory_daemon.sampler import NvmlSampler, Sampler
+from memory_daemon.sampler import NvmlSampler, Sampler, load_nvml
 from memory_daemon.types import HOST, DeviceId, MemorySample, SampleFailed
 from tests.fakes.fake_cgroup import FakeCgroup
 from tests.fakes.fake_nvml import DRIVER_RESERVED_BYTES, FakeNvml
@@ -28,7 +29,7 @@ def meminfo(tmp_path: Path) -> Path:
 def sampler_of(nvml: FakeNvml, meminfo: Path = Path("/nowhere"), cgroup_root: Path | None = None) -> Sampler:
     """Return a sampler at second 7 of a clock that stands still."""
     return Sampler(
-        gpus=NvmlSampler(nvml=nvml),
+        gpus=NvmlSampler(load=lambda: nvml),
         cgroup_root=cgroup_root,
         clock=ManualClock(7.0),
         unix_clock=ManualClock(70.0),
@@ -58,9 +59,9 @@ def test_sample_of_gpu_is_its_free_bytes() -> None:
 def test_samples_of_gpu_begin_nvml_once() -> None:
     """Readings in a row share one beginning and one handle."""
     nvml = FakeNvml()
-    sampler = sampler_of(nvml)
+    reader = sampler_of(nvml)
     for _ in range(5):
-        sampler.sample(GPU)
+        reader.sample(GPU)
 
     assert (1, 5) == (nvml.inits, nvml.readings)
 
@@ -72,14 +73,14 @@ def test_devices_are_listed_by_uuid() -> None:
     assert ("GPU-b", "GPU-a") == actual
 
 
-def test_devices_without_a_driver_are_a_reason() -> None:
-    """A machine without the library says so."""
-    nvml = FakeNvml()
-    nvml.installed = False
-    actual = sampler_of(nvml).gpus()
+def test_devices_without_a_driver_are_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the driver's library says so, for the list and for a reading."""
+    monkeypatch.setattr(sampler, "NVML_LIBRARY", "libnvidia-ml-that-nobody-has.so.1")
+    clock = ManualClock()
+    real = Sampler(gpus=NvmlSampler(load=load_nvml), cgroup_root=None, clock=clock, unix_clock=clock)
+    found = (real.gpus(), real.sample(GPU))
 
-    assert isinstance(actual, SampleFailed)
-    assert actual.reason == "NVML Shared Library Not Found"
+    assert all(isinstance(one, SampleFailed) and "no NVIDIA driver" in one.reason for one in found)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +109,12 @@ def test_sample_that_fails_is_a_value_with_its_reason(code: int, expected: Sampl
 def test_sample_after_a_failure_begins_nvml_anew() -> None:
     """Handles do not outlive a failure: the next reading is made with a new beginning."""
     nvml = FakeNvml()
-    sampler = sampler_of(nvml)
-    sampler.sample(GPU)
+    reader = sampler_of(nvml)
+    reader.sample(GPU)
     nvml.fail(pynvml.NVML_ERROR_UNKNOWN)
-    sampler.sample(GPU)
+    reader.sample(GPU)
     after_failure = nvml.inits
-    actual = sampler.sample(GPU)
+    actual = reader.sample(GPU)
 
     assert (0, 1, True) == (after_failure, nvml.inits, isinstance(actual, MemorySample))
 
@@ -121,10 +122,10 @@ def test_sample_after_a_failure_begins_nvml_anew() -> None:
 def test_sample_of_lost_gpu_leaves_the_other_readable() -> None:
     """One GPU that fell off the bus does not blind the daemon to the other."""
     nvml = FakeNvml(uuids=("GPU-0", "GPU-1"))
-    sampler = sampler_of(nvml)
-    sampler.sample(GPU)
+    reader = sampler_of(nvml)
+    reader.sample(GPU)
     nvml.lose("GPU-0")
-    lost, other = sampler.sample(GPU), sampler.sample(DeviceId("GPU-1"))
+    lost, other = reader.sample(GPU), reader.sample(DeviceId("GPU-1"))
 
     assert (failed("GPU is lost", lost=True), True) == (lost, isinstance(other, MemorySample))
 
@@ -140,9 +141,9 @@ def test_sample_of_unknown_gpu_says_so() -> None:
 def test_closed_sampler_lets_nvml_go() -> None:
     """At the end nothing is held."""
     nvml = FakeNvml()
-    sampler = sampler_of(nvml)
-    sampler.sample(GPU)
-    sampler.close()
+    reader = sampler_of(nvml)
+    reader.sample(GPU)
+    reader.close()
 
     assert nvml.inits == 0
 

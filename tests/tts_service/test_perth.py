@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,8 @@ def whole_frames(samples: Waveform) -> Waveform:
     return np.pad(samples, (0, -len(samples) % 240))
 
 
-@pytest.mark.parametrize("gain", [0.01, 1.0, 3.0])
-@pytest.mark.parametrize("count", [961, 12_345, 24_000, 60_001])
-def test_mark_equals_upstream(reference: Any, gain: float, count: int) -> None:
+@pytest.mark.parametrize(("count", "gain"), [(961, 1.0), (12_345, 3.0), (24_000, 0.01), (60_001, 1.0)])
+def test_mark_equals_upstream(reference: Any, count: int, gain: float) -> None:
     """The mark is what upstream returns for the clip padded to whole frames, cut to the clip's length."""
     clip = spoken(TEXT, gain=gain)[:count]
     with torch.inference_mode():
@@ -48,6 +46,16 @@ def test_mark_equals_upstream(reference: Any, gain: float, count: int) -> None:
 
     assert len(expected) == len(marked)
     assert np.allclose(expected, marked, rtol=0, atol=3e-6)
+
+
+def test_mark_beside_digital_silence_equals_upstream(reference: Any) -> None:
+    """Zeros, whose frames upstream leaves out, come out as upstream leaves them."""
+    zeros = np.zeros(12_000, np.float32)
+    clip = np.concatenate([zeros, spoken(TEXT)[:24_000], zeros, spoken(TEXT)[24_000:48_000]])
+    with torch.inference_mode():
+        expected = reference.apply_watermark(clip, 24_000)
+
+    assert np.allclose(expected, encoder().mark(clip), rtol=0, atol=3e-6)
 
 
 def test_mark_changes_speech() -> None:
@@ -83,61 +91,6 @@ def test_mark_leaves_its_input() -> None:
     encoder().mark(clip)
 
     assert spoken(TEXT).tobytes() == clip.tobytes()
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_mark_any_thread_count_has_the_same_bits(threads: int) -> None:
-    """Torch's thread count changes no bit, and is left as it was."""
-    clips = [spoken(TEXT)[:count] for count in (5_280, 9_120, 12_960, 24_000, 48_000)]
-    expected = [encoder().mark(clip).tobytes() for clip in clips]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        marked = [encoder().mark(clip).tobytes() for clip in clips]
-        after = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
-
-    assert expected == marked
-    assert threads == after
-
-
-def test_mark_in_many_threads_has_the_same_bits() -> None:
-    """Marking at the same time as others, in threads new to torch, changes no bit and leaves the thread count."""
-    clips = [spoken(TEXT)[:count] for count in (9_120, 24_000, 48_000)]
-    expected = [encoder().mark(clip).tobytes() for clip in clips]
-    before = torch.get_num_threads()
-    seen: list[list[bytes]] = []
-    workers = [
-        threading.Thread(target=lambda: seen.append([encoder().mark(clip).tobytes() for clip in clips]))
-        for _ in range(6)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-
-    assert [expected] * 6 == seen
-    assert before == torch.get_num_threads()
-
-
-def test_mark_after_other_work_has_the_same_bits() -> None:
-    """What ran before, and where the weights lie in memory, changes no bit."""
-    clip = spoken(TEXT)[:12_960]
-    expected = encoder().mark(clip).tobytes()
-    encoder().mark(spoken(TEXT)[:1_234])
-    detector().score(spoken(TEXT))
-    elsewhere = {name: shifted(weight) for name, weight in encoder_state(upstream()).items()}
-
-    assert expected == encoder().mark(clip).tobytes()
-    assert expected == PerthEncoder.from_state_dict(elsewhere).mark(clip).tobytes()
-
-
-def shifted(weight: torch.Tensor) -> torch.Tensor:
-    """Return a copy that begins one value after a boundary of the allocator."""
-    room = torch.empty(weight.numel() + 1)
-    room[1:] = weight.flatten()
-    return room[1:].view(weight.shape)
 
 
 @pytest.mark.parametrize("marked", [True, False])

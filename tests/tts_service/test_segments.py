@@ -176,6 +176,14 @@ def test_without_aggregation_a_long_write_is_still_cut() -> None:
     assert ([300, 300, 50], [300, 300], 50) == (lengths, held, dots.waiting_bytes)
 
 
+@pytest.mark.parametrize("gap", [" " * 30, "\U0001f1e9\U0001f1ea" * 12 + " "])
+def test_gap_behind_a_late_stop_is_cut_at_the_limit(gap: str) -> None:
+    """What follows the stop of an almost too long sentence does not make it too long, nor is an emoji torn."""
+    actual = segmented(["x" * 289 + "." + gap + "Next."])
+
+    assert ["x" * 289 + "." + gap[:10], gap[10:] + "Next."] == actual
+
+
 @pytest.mark.parametrize("text", [" ", "\n\n", "...", "😀", "\x00\x07", "?! — “”", "\u200d\ufe0f", "1️⃣"])
 def test_text_with_nothing_to_say_waits_and_is_covered(text: str) -> None:
     """Alone, it becomes a segment only by a flush, and says that it is not speakable."""
@@ -189,11 +197,12 @@ def test_text_with_nothing_to_say_waits_and_is_covered(text: str) -> None:
     "unit", ["word ", "Hi there. ", ". ", "\n", "a", "😀", "你好。", "e.g. ", "Mr. X. ", "! ", ";"]
 )
 def test_work_for_each_character_does_not_grow_with_the_text(unit: str) -> None:
-    """Four times the text, character by character, takes four times the calls, and no more of it waits."""
-    short, waiting = _calls_and_waiting(unit, 4_096)
-    long, _ = _calls_and_waiting(unit, 16_384)
+    """What is searched is not searched again: each character takes a few calls, and no more than a segment waits."""
+    short, _ = _calls_and_waiting(unit, 2_048)
+    long, waiting = _calls_and_waiting(unit, 8_192)
 
     assert long < 4.4 * short
+    assert long < 80 * 8_192
     assert waiting <= 300 + 3 * LOOK_AHEAD
 
 

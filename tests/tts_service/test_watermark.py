@@ -130,7 +130,7 @@ def test_next_block_before_look_ahead_is_none() -> None:
 
 
 def test_next_block_of_a_backlog_gives_bounded_steps() -> None:
-    """However much audio waits, each call marks one window of at most 0.54 s."""
+    """However much audio waits, each call marks one window of at most 0.55 s."""
     stream, encoder = WatermarkStream(), FakeEncoder()
     stream.write(noise(240_000))
 

@@ -16,29 +16,17 @@ from typing import Self
 from tts_service.errors import StartupError
 from tts_service.models.catalog import ModuleSpec
 from tts_service.residency import reports
-from tts_service.residency.departures import LEASED
 from tts_service.residency.guard import Guard, Listener
 from tts_service.residency.history import MemoryReport
 from tts_service.residency.move_worker import MoveWorker
 from tts_service.residency.mover import Mover
-from tts_service.residency.placement import BUDGET, MOVING
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, bytes_of, home_bytes, residence_of
+from tts_service.residency.situation import Residence, Situation, home_bytes, residence_of
 from tts_service.residency.types import Directive, ModuleState, ModuleStatus, ResidencyReport, Tier
 from tts_service.residency.waiting import Waiter, overdue_error
-from tts_service.residency.wishes import (
-    Wishes,
-    check_directive,
-    check_module,
-    check_tier,
-    pinned,
-    with_placed,
-)
+from tts_service.residency.wishes import Wishes, check_directive, check_module, check_tier, with_placed
 from tts_service.residency.wishes import budget_bytes as budget_in_force
 from tts_service.types import ModuleName
-
-BROKEN = "broken"
-"""Why a module that is placed at home is not there, besides the reasons of a pending move."""
 
 
 class Claim:
@@ -209,8 +197,8 @@ class ResidencyManager:
         if broken and tier is self._tiers[0]:
             self.prepare({module})
         with self._guard.reading() as register:
-            self._guard.changed.wait_for(lambda: not _goes_on(register, module, tier), timeout_seconds)
-            reason = _reason(register, module, tier)
+            self._guard.changed.wait_for(lambda: not register.goes_on(module, tier), timeout_seconds)
+            reason = register.obstacle(module, tier)
         return next(status for status in self.report().modules if status.module == module), reason
 
     def report(self) -> ResidencyReport:
@@ -304,23 +292,3 @@ def _on_disk(specs: Collection[ModuleSpec], tiers: tuple[Tier, ...]) -> tuple[Re
 def _where(residence: Residence) -> str:
     tier = residence.tier.name.lower()
     return tier if residence.state is ModuleState.RESTING else f"{tier}({residence.state.value})"
-
-
-def _reason(register: Register, module: ModuleName, tier: Tier | None) -> str:
-    """Return why a module is not where an operator put it, empty if it is."""
-    residence = residence_of(register.situation, module)
-    if tier is None or (residence.tier is tier and residence.state is ModuleState.RESTING):
-        return ""
-    if residence.state is ModuleState.BROKEN:
-        return BROKEN
-    return next((move.reason for move in register.decision.pending if move.module == module), MOVING)
-
-
-def _goes_on(register: Register, module: ModuleName, tier: Tier | None) -> bool:
-    """Tell whether a placed module will be there soon: a claim may last for long, and so may a budget too small."""
-    reason = _reason(register, module, tier)
-    if reason == BUDGET:
-        budget = budget_in_force(register.situation.wishes)
-        kept = pinned(register.situation.wishes, home=register.situation.home)
-        return budget is None or bytes_of(register.situation, kept) <= budget
-    return reason in (MOVING, LEASED)

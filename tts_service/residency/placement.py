@@ -154,11 +154,12 @@ def _victims(situation: Situation, keepers: frozenset[ModuleName]) -> frozenset[
     return frozenset(residence.module for residence in chosen)
 
 
-def _warmth(situation: Situation, residence: Residence) -> tuple[bool, bool, float, int]:
+def _warmth(situation: Situation, residence: Residence) -> tuple[bool, bool, bool, float, int]:
     """Order modules from the first to leave to the last; of those never used, the later in the data path is colder."""
     return (
         residence.module not in situation.leaving,
         residence.module in situation.leases.claims,
+        residence.module in situation.leases.held,
         situation.leases.last_use_seconds.get(residence.module, float("-inf")),
         -situation.residences.index(residence),
     )

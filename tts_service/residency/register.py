@@ -9,22 +9,27 @@ from dataclasses import replace
 
 from tts_service.errors import ServiceError
 from tts_service.residency import leases, waiting
+from tts_service.residency.departures import LEASED
 from tts_service.residency.history import MoveTally
 from tts_service.residency.mover import Evicted, Restored
-from tts_service.residency.placement import Decision, decide
+from tts_service.residency.placement import BUDGET, MOVING, Decision, decide
 from tts_service.residency.situation import (
     Move,
     Situation,
     arrive,
     begin_move,
     break_down,
+    bytes_of,
     fall_short,
     residence_of,
 )
-from tts_service.residency.types import Directive
+from tts_service.residency.types import Directive, ModuleState, Tier
 from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
-from tts_service.residency.wishes import Wishes, budget_bytes
+from tts_service.residency.wishes import Wishes, budget_bytes, pinned
 from tts_service.types import ModuleName
+
+BROKEN = "broken"
+"""Why a module that is placed at home is not there, besides the reasons of a pending move."""
 
 
 class Register:
@@ -147,6 +152,24 @@ class Register:
         """Return when time alone changes something."""
         times = (self.decision.wake_seconds, self._room.next_end_seconds())
         return min((time for time in times if time is not None), default=None)
+
+    def obstacle(self, module: ModuleName, tier: Tier | None) -> str:
+        """Return why a module is not where an operator put it, empty if it is."""
+        residence = residence_of(self.situation, module)
+        if tier is None or (residence.tier is tier and residence.state is ModuleState.RESTING):
+            return ""
+        if residence.state is ModuleState.BROKEN:
+            return BROKEN
+        return next((move.reason for move in self.decision.pending if move.module == module), MOVING)
+
+    def goes_on(self, module: ModuleName, tier: Tier | None) -> bool:
+        """Tell whether a placed module will be there soon: a claim may last for long, and so may a budget too small."""
+        obstacle = self.obstacle(module, tier)
+        if obstacle == BUDGET:
+            budget = budget_bytes(self.situation.wishes)
+            kept = pinned(self.situation.wishes, home=self.situation.home)
+            return budget is None or bytes_of(self.situation, kept) <= budget
+        return obstacle in (MOVING, LEASED)
 
     def visible(self) -> tuple[object, ...]:
         """Return what listeners are told about when it changes: not leases, which come and go with every step."""

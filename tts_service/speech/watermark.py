@@ -26,7 +26,7 @@ HISTORY_SAMPLES: Final = 4_800
 LOOK_AHEAD_SAMPLES: Final = 4_560
 """0.2 s and 0.19 s: the reach of the encoder (15 frames of convolution, half an FFT on either side, 10 ms frames).
 
-Largest error against the whole clip in 630 paragraphs of three sentences, soft and loud up to full scale: 4.0e-6, from
+Largest error against the whole clip in 970 paragraphs of three sentences, soft and loud up to full scale: 5.5e-6, from
 rounding where a loud onset follows a pause, which more history or look-ahead does not mend. With 0.18 s of look-ahead,
 a loud onset just behind the window made it 9.5e-6; 0.15 s of look-ahead or history made it 4e-5 and 9e-5.
 """
@@ -35,16 +35,16 @@ FIRST_BLOCK_SAMPLES: Final = 960
 BLOCK_SAMPLES: Final = 3_840
 """The grid: blocks end at 0.04 s and every 0.16 s from there on, always at whole frames of the encoder.
 
-A block costs its window; on one core of an AMD EPYC (median of 80):
+A block costs its window; on one core of an AMD EPYC (CPU time, median of 150):
 
     block, s                     0.04  0.08  0.12  0.16  0.24  0.32  0.64
-    window, s                    0.42  0.46  0.50  0.54  0.62  0.70  1.02
-    milliseconds a block          3.7   4.0   4.0   4.2   4.6   5.0   6.9
-    milliseconds a second          93    50    34    26    19    15    11
+    window, s                    0.43  0.47  0.51  0.55  0.63  0.71  1.03
+    milliseconds a block          3.4   3.8   3.7   3.7   4.0   4.5   5.7
+    milliseconds a second          84    48    31    23    17    14     9
 
 A longer block is cheaper by the second, but the pause after speech grows with it (at most block + look-ahead): 0.16 s
 is the longest step of whole 20 ms that keeps pauses below 0.35 s. The first block has no history and is short, so that
-0.23 s of audio and 2.7 ms are enough for it.
+0.23 s of audio and 2.6 ms are enough for it.
 """
 
 PAUSE_SAMPLES: Final = 4_800
@@ -73,7 +73,7 @@ PRESENT_SCORE: Final = 0.5
 """Upstream rounds the score; so do we."""
 
 DETECTION_PIECE_SECONDS: Final = 60.0
-"""Audio is scored in pieces of at most this length: about 110 MiB and 0.7 s each."""
+"""Audio is scored in pieces of at most this length: about 110 MiB and 0.6 s each."""
 
 
 class Encoder(Protocol):
@@ -148,7 +148,7 @@ class WatermarkStream:
     def next_block(self, encoder: Encoder) -> Waveform | None:
         """Return the next marked samples; None if they need more audio or there are none left.
 
-        Marks one window of at most 0.54 s. If the encoder fails, nothing is lost: the same block comes next.
+        Marks one window of at most 0.55 s. If the encoder fails, nothing is lost: the same block comes next.
         """
         if not self.ready:
             return None

@@ -26,7 +26,7 @@ from greenroom_client.aio_connection import Connection
 from greenroom_client.aio_line import Line, OnEvent
 from greenroom_client.aio_session import Session
 from greenroom_client.aio_speech import Speech
-from greenroom_client.aio_status import final_error
+from greenroom_client.aio_status import CallStatus
 from greenroom_client.aio_synthesis import Synthesis
 from greenroom_client.aio_utterance import FlushTicket, Utterance
 from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
@@ -155,11 +155,13 @@ class Client:
 
         async def attempt(left_seconds: float) -> Watermark:
             call = self._connection.stub.DetectWatermark(timeout=left_seconds, metadata=self._options.metadata_pairs)
+            status = CallStatus()
+            status.watch(call)
             try:
                 await _upload(call, format_, source)
                 return watermark_value(await call)
             except grpc.aio.AioRpcError as error:
-                raise await final_error(call, error) from error
+                raise await status.error(error) from error
             finally:
                 call.cancel()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from greenroom.tts.v1 import tts_pb2
-from greenroom_client.aio_status import final_error
+from greenroom_client.aio_status import CallStatus
 from greenroom_client.config import SessionConfig
 from greenroom_client.conversation import Conversation
 from greenroom_client.errors import GreenroomError, SessionClosedError, no_answer
@@ -48,6 +48,7 @@ class Line:
         self.conversation = conversation
         self.clock = clock
         self._call = call
+        self._status = CallStatus()
         self._on_event = on_event
         self._outgoing: asyncio.Queue[Request | None] = asyncio.Queue()
         self._room = asyncio.Event()
@@ -61,6 +62,7 @@ class Line:
 
     async def open(self, config: SessionConfig, *, timeout_seconds: float) -> SessionStarted:
         """Send the config and return the service's confirmation. Raises what it answered instead."""
+        self._status.watch(self._call)
         self._outgoing.put_nowait(config_request(config))
         self._tasks = (asyncio.create_task(self._write_all()), asyncio.create_task(self._read_all()))
         self._watch_for_stall()
@@ -144,7 +146,7 @@ class Line:
                 self._deliver(response)
             self._end(SessionClosedError("the service ended the session"))
         except grpc.aio.AioRpcError as error:
-            self._end(await final_error(self._call, error))
+            self._end(await self._status.error(error))
         except asyncio.CancelledError:
             # Of this task, by `close`; or of the RPC, by `close` or the watch, which grpc.aio tells in the same way.
             self._end(self._failure or SessionClosedError("the session was closed"))

@@ -59,6 +59,8 @@ async def _spoken(utterance: Utterance, texts: Texts) -> AsyncGenerator[AudioChu
         if writing.done() or not utterance.is_cancelled:
             with contextlib.suppress(UtteranceInterrupted):
                 await writing
+        if not utterance.is_cancelled:
+            await utterance.done()  # It is: this raises a refusal that came too late for the writing.
     finally:
         utterance.interrupt()
         writing.cancel()

@@ -93,5 +93,7 @@ def _spoken(utterance: Utterance, texts: Texts) -> Generator[AudioChunk, None, N
     try:
         yield from utterance
         writing.raise_failure()
+        if not utterance.is_cancelled:
+            utterance.done()  # It is: this raises a refusal that came too late for the writing.
     finally:
         writing.stop()
