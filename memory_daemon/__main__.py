@@ -226,7 +226,7 @@ def _load(config: DaemonConfig, devices: tuple[DeviceId, ...], stack: contextlib
 
 def _serve(config: DaemonConfig, service: PolicyService, board: Board, stack: contextlib.ExitStack) -> None:
     """Answer operators; at the end watchers are sent home first."""
-    place = take_place(config.effective_policy_socket)
+    place = take_place(config.effective_policy_socket, config.policy_folder_mode)
     stack.callback(place.release)
     server = make_server(service, watchers_maximum=config.watchers)
     try:

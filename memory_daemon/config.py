@@ -111,6 +111,11 @@ class DaemonConfig(BaseSettings):
         return self.policy_socket or runtime_dir() / "policy.sock"
 
     @property
+    def policy_folder_mode(self) -> int:
+        """Return the mode of a folder made for the policy socket; below the temporary folder it is ours alone."""
+        return 0o750 if self.policy_socket or _xdg_runtime() else 0o700
+
+    @property
     def effective_state_dir(self) -> Path:
         """Return the folder for state."""
         return self.state_dir or xdg_dir("XDG_STATE_HOME", ".local/state") / "daemon"
@@ -124,10 +129,13 @@ def xdg_dir(variable: str, default: str) -> Path:
 
 def runtime_dir() -> Path:
     """Return Greenroom's folder for sockets; without XDG_RUNTIME_DIR, a private one under the temporary directory."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if Path(base).is_absolute():
-        return Path(base) / "greenroom"
-    return Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}"
+    base = _xdg_runtime()
+    return base / "greenroom" if base else Path(tempfile.gettempdir()) / f"greenroom-{os.getuid()}"
+
+
+def _xdg_runtime() -> Path | None:
+    base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    return base if base.is_absolute() else None
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> DaemonConfig:

@@ -87,7 +87,7 @@ class Director:
         self._issued[view.service] = issued
         self._mailboxes.post(view.service, _directive(issued, policy) if issued.sent else None)
 
-    def took(self, overrides: tuple[Override, ...]) -> None:
+    def note_overrides(self, overrides: tuple[Override, ...]) -> None:
         """Note that all services have been directed under these overrides."""
         self._overrides = overrides
 

@@ -44,6 +44,10 @@ _CHANNEL_OPTIONS = (
 _log = structlog.get_logger(__name__)
 
 
+class ProtocolError(Exception):
+    """The service speaks, but not as this daemon understands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
     """How this daemon introduces itself."""
@@ -154,8 +158,11 @@ class Link:
                 call.cancel()
             for response in call:
                 self._hear(reign, response)
-        except (grpc.RpcError, ValueError) as error:
+        except (grpc.RpcError, ProtocolError) as error:
             return _ending_of(error)
+        except Exception:  # noqa: BLE001 - A thread that dies would leave a view that says "governing" for ever.
+            _log.exception("link_failed", service=self._view.service)
+            return Ending(state=LinkState.CONNECTING, reason="the daemon failed; its log says why")
         finally:
             reign.close()
             self._call = self._reign = None
@@ -180,7 +187,7 @@ class Link:
     def _hear_welcome(self, reign: Reign, message: residency_pb2.Welcome) -> None:
         welcome = welcome_of(message)
         if welcome.protocol_version != PROTOCOL_VERSION or welcome.epoch < 1:
-            raise ValueError(f"it speaks protocol {welcome.protocol_version}, this daemon {PROTOCOL_VERSION}")
+            raise ProtocolError(f"it speaks protocol {welcome.protocol_version}, this daemon {PROTOCOL_VERSION}")
         self._failures = 0
         self._greeting = replace(self._greeting, takeover=False)
         self._set(

@@ -176,7 +176,7 @@ class Loop:
                     policy=policy,
                     now=watched.sample,
                 )
-        self._director.took(overrides)
+        self._director.note_overrides(overrides)
 
     def _publish(self, kept: KeptPolicy, overrides: tuple[Override, ...]) -> None:
         self._board.publish(

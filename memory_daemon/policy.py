@@ -37,6 +37,7 @@ from memory_daemon.victims import held_bytes
 
 VERIFIED_SHARE = 0.75
 """Enough of what was asked: sizes are measured, and pages are shared."""
+PRESSED = frozenset({Pressure.LOW, Pressure.CRITICAL})
 BLIND_FIRST_SECONDS = 1.0
 BLIND_LONGEST_SECONDS = 60.0
 
@@ -64,7 +65,7 @@ def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tup
     action = choose(checked, scene)
     decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_next_seconds(checked, scene))
     if action is None:
-        stuck = _is_stuck(checked, scene)
+        stuck = scene.pressure in PRESSED and (before.stuck or _is_stuck(checked, scene))
         words = outcome or (stuck_words(scene) if stuck and not before.stuck else "")
         return replace(checked, stuck=stuck, last=scene.sample), replace(decision, reason=words)
     if not scene.seen.confirmed:
@@ -109,7 +110,7 @@ def _blind_words(state: DeviceState, failed: SampleFailed, *, gives_up: bool) ->
 
 
 def _note_sample(state: DeviceState, scene: Scene) -> DeviceState:
-    low = scene.pressure in {Pressure.LOW, Pressure.CRITICAL}
+    low = scene.pressure in PRESSED
     since_seconds = scene.now_seconds if state.low_since_seconds is None else state.low_since_seconds
     return replace(
         state,

@@ -41,11 +41,11 @@ class SocketPlace:
         os.close(self.lock)
 
 
-def take_place(path: Path) -> SocketPlace:
+def take_place(path: Path, folder_mode: int = FOLDER_MODE) -> SocketPlace:
     """Make the folder, take the lock and clear the way; raises StartupError with what to do about it."""
     if len(os.fsencode(path)) > PATH_BYTES_MAXIMUM:
         raise StartupError(f"{path} is longer than {PATH_BYTES_MAXIMUM} bytes, the most that a socket's path may have")
-    _make_private_folder(path.parent)
+    _make_private_folder(path.parent, folder_mode)
     lock = take_lock(path.with_name(f"{path.name}.lock"), WAY_OUT)
     try:
         _clear(path)
@@ -55,14 +55,15 @@ def take_place(path: Path) -> SocketPlace:
     return SocketPlace(path=path, lock=lock)
 
 
-def _make_private_folder(folder: Path) -> None:
+def _make_private_folder(folder: Path, mode: int) -> None:
     """Make the folder if need be, and refuse one where others could put a socket of theirs."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
         found = folder.stat()
+        owners = {found.st_uid, folder.lstat().st_uid}
     except OSError as error:
         raise StartupError(f"{folder} cannot be used for a socket: {error}; choose another --policy-socket") from error
-    if found.st_uid not in {os.getuid(), 0} or found.st_mode & stat.S_IWOTH:
+    if owners - {os.getuid(), 0} or found.st_mode & stat.S_IWOTH:
         raise StartupError(
             f"{folder} belongs to another user or is open to all: choose another --policy-socket, or run chmod 0750"
         )

@@ -213,7 +213,7 @@ async def test_text_longer_than_an_utterance_is_spoken_in_several(tmp_path: Path
         (["hi", "-o", "nowhere/a.wav"], b"", 1, "cannot write nowhere/a.wav"),
         (["hi", "-o", "a.wav", "--voice", "x"], b"", 1, "no voice 'x'"),
         (["hi", "-o", "a.wav", "-r", "7"], b"", 1, "audio_format.sample_rate_hertz"),
-        (["hi", "-o", "a.wav", "--server", "127.0.0.1:1"], b"", 3, "cannot reach the service at 127.0.0.1:1"),
+        (["hi", "-o", "a.wav", "--server", "127.0.0.1:1"], b"", 3, "the service at 127.0.0.1:1 cannot be reached"),
     ],
 )
 async def test_what_cannot_be_done_is_said_with_its_exit_code(

@@ -1,6 +1,8 @@
 """The blocking SDK against a real server: it does what the asyncio one does, in threads."""
 
 import asyncio
+import contextlib
+import itertools
 import threading
 import time
 from collections import deque
@@ -233,6 +235,35 @@ async def test_failures_are_raised_where_they_are_awaited() -> None:
         assert [0, 1] == heard
 
     await run(program, script)
+
+    assert threads() == set()
+
+
+async def test_status_is_the_services_own_even_while_something_is_written() -> None:
+    """A session that ends under its writers tells the service's reason, after all audio that was sent."""
+
+    def program(client: sync.Client) -> None:
+        for _ in range(5):
+            with client.session() as session:
+                utterance = session.utterance()
+                utterance.write("Hello there, all of you who listen.")
+                utterance.flush()
+
+                def report_on(utterance: sync.Utterance = utterance) -> None:
+                    with contextlib.suppress(UnavailableError):
+                        for played_samples in itertools.count():
+                            utterance.report_playback(played_samples)
+
+                reporting = threading.Thread(target=report_on)
+                reporting.start()
+                heard: list[int] = []
+                with pytest.raises(UnavailableError, match="as scripted"):
+                    listen(utterance, heard)
+                reporting.join(5)
+                assert not reporting.is_alive()
+                assert list(range(6)) == heard
+
+    await run(program, Script(end_session_after_chunks=6, end_session_with=unavailable(retry_after_seconds=1.0)))
 
     assert threads() == set()
 

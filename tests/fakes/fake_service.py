@@ -141,8 +141,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             earlier = self._reign
             if earlier is not None and earlier.holder_id != hello.holder_id:
                 if not hello.takeover:
-                    words = f"{earlier.holder_id!r} governs"
-                    refusal = _status(code_pb2.FAILED_PRECONDITION, "GOVERNED", words)
+                    refusal = _status(code_pb2.FAILED_PRECONDITION, "GOVERNED", f"{earlier.holder_id!r} governs")
                     self._changed.notify_all()
                     context.abort_with_status(rpc_status.to_status(refusal))
                 earlier.said.put(_status(code_pb2.ABORTED, "SUPERSEDED", f"{hello.holder_id!r} took over"))
@@ -188,8 +187,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             nack = residency_pb2.Nack(version=directive.version, error=refusal)
             reign.said.put(residency_pb2.GovernResponse(nack=nack))
             return
-        known = reign.directives and reign.directives[-1].version == directive.version
-        if known:
+        if reign.directives and reign.directives[-1].version == directive.version:
             reign.renewals += 1
         else:
             reign.directives.append(directive)

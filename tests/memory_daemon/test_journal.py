@@ -25,6 +25,7 @@ from memory_daemon.types import (
     Urgency,
     Wish,
 )
+from tests.fakes.full_disk import FullDisk
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.memory_views import SPEECH, used
 
@@ -153,22 +154,6 @@ def test_journal_that_is_begun_again_goes_on(tmp_path: Path) -> None:
     again.write(sampled(2))
 
     assert ([sampled(1), sampled(2)], 2) == (entries(tmp_path), len(journal_files(tmp_path)))
-
-
-class FullDisk:
-    """A disk on which `free_bytes` more bytes can be written; what does not fit is torn, then fails."""
-
-    def __init__(self, free_bytes: int) -> None:
-        self.free_bytes = free_bytes
-        self._write = os.write
-
-    def __call__(self, descriptor: int, data: bytes) -> int:
-        """Write what fits, as the kernel does."""
-        fits = min(len(data), self.free_bytes)
-        if not fits:
-            raise OSError(28, "No space left on device")
-        self.free_bytes -= fits
-        return self._write(descriptor, data[:fits])
 
 
 def test_full_disk_loses_records_tells_once_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

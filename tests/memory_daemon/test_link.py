@@ -1,5 +1,7 @@
 """The link against a real gRPC service on a Unix socket that enforces the protocol."""
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from memory_daemon.link import Greeting, Link, retry_seconds
+from memory_daemon.link import Greeting, Link
 from memory_daemon.link_view import LinkState
 from memory_daemon.types import Directive, ModuleName, Placement, Tier, Wish
 from tests.fakes.fake_service import FakeService
@@ -244,18 +247,43 @@ def test_link_to_silent_service_gives_it_up(service: FakeService, stack: ExitSta
     assert service.wait_for(lambda: len(service.hellos) == 2)
 
 
-@pytest.mark.parametrize(
-    ("state", "failures", "jitter", "expected"),
-    [
-        pytest.param(LinkState.CONNECTING, 0, 1.0, 0.5, id="the first is soon"),
-        pytest.param(LinkState.CONNECTING, 0, 0.0, 0.25, id="jitter halves it at most"),
-        pytest.param(LinkState.CONNECTING, 2, 1.0, 2.0, id="it doubles"),
-        pytest.param(LinkState.CONNECTING, 500, 1.0, 10.0, id="up to a bound"),
-        pytest.param(LinkState.REFUSED, 0, 1.0, 10.0, id="where another governs it is slow"),
-    ],
-)
-def test_retry_seconds(state: LinkState, failures: int, jitter: float, expected: float) -> None:
-    """Retries back off and spread."""
-    actual = retry_seconds(state, failures, jitter)
+def test_link_to_something_that_is_no_service_says_so_and_lives(tmp_path: Path, stack: ExitStack) -> None:
+    """A socket that answers with garbage is an error like any other, and is tried again."""
+    path = tmp_path / "garbage.sock"
+    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(path))
+    listener.listen()
+    answered = []
 
-    assert expected == actual
+    def answer() -> None:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            with connection:
+                connection.sendall(b"220 not what you think\r\n" * 10)
+            answered.append(connection)
+
+    server = threading.Thread(target=answer)
+    server.start()
+    link = stack.enter_context(linked(path))
+    server.join(15.0)
+
+    assert wait_until(lambda: link.view.reason.startswith("unavailable"))
+    assert (2, LinkState.CONNECTING) == (len(answered), link.view.state)
+
+
+def test_link_that_fails_within_shows_it_and_lives(
+    service: FakeService, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the daemon's own does not leave a service shown as governed that is not."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("memory_daemon.link.report_of", fail)
+    with capture_logs() as logs:
+        link = stack.enter_context(linked(service.socket))
+        assert wait_until(lambda: "its log says why" in link.view.reason)
+        link.stop()
+        link.join(5.0)
+
+    assert "link_failed" in {event["event"] for event in logs}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from memory_daemon.link import retry_seconds
 from memory_daemon.link_view import LinkState, LinkView, home_device
 from memory_daemon.links import SERVICES_MAXIMUM, Links, distinct
 from memory_daemon.types import HOST, Device, DeviceId, Directive, ServiceName, Tier, Wish
@@ -173,3 +174,20 @@ def test_services_of_one_name_are_told_apart() -> None:
 def test_home_device_of_a_service(devices: tuple[Device, ...], expected: Device) -> None:
     """A service computes in the memory that is closest to the computation."""
     assert expected == home_device(devices)
+
+
+@pytest.mark.parametrize(
+    ("state", "failures", "jitter", "expected"),
+    [
+        pytest.param(LinkState.CONNECTING, 0, 1.0, 0.5, id="the first is soon"),
+        pytest.param(LinkState.CONNECTING, 0, 0.0, 0.25, id="jitter halves it at most"),
+        pytest.param(LinkState.CONNECTING, 2, 1.0, 2.0, id="it doubles"),
+        pytest.param(LinkState.CONNECTING, 500, 1.0, 10.0, id="up to a bound"),
+        pytest.param(LinkState.REFUSED, 0, 1.0, 10.0, id="where another governs it is slow"),
+    ],
+)
+def test_retry_seconds(state: LinkState, failures: int, jitter: float, expected: float) -> None:
+    """Retries back off and spread."""
+    actual = retry_seconds(state, failures, jitter)
+
+    assert expected == actual

@@ -1,22 +1,17 @@
 """What outlives a restart: the policy, the overrides, the daemon's name and its lock."""
 
-import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
-from memory_daemon import state_folder
-from memory_daemon.errors import DaemonError, Reason, StartupError
+from memory_daemon.errors import DaemonError, Reason
 from memory_daemon.kept_policy import Change
 from memory_daemon.marks import GPU_POLICY, Mark, Policy
-from memory_daemon.override_store import OVERRIDES_MAXIMUM, OverrideStore
-from memory_daemon.state_folder import KeptFile, holder_id, make_folder, take_lock
 from memory_daemon.store import PolicyStore
-from memory_daemon.types import ModuleName, Override, OverrideKind, ServiceName
+from memory_daemon.types import ModuleName
+from tests.fakes.full_disk import fill_disk
 from tests.fakes.manual_clock import ManualClock
-from tests.fakes.memory_views import SPEECH
 
 GB = 10**9
 M = ModuleName("m")
@@ -37,16 +32,6 @@ def low(size_bytes: int, *, etag: str = "", validate_only: bool = False) -> Chan
         requested_by="me",
         validate_only=validate_only,
     )
-
-
-def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be written any more."""
-
-    def full(path: Path, data: bytes) -> None:
-        del data
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(state_folder, "_write_through", full)
 
 
 def test_store_without_a_file_has_the_configured_policy(tmp_path: Path) -> None:
@@ -185,142 +170,3 @@ def test_lost_policy_file_is_replaced_by_its_backup(tmp_path: Path) -> None:
     (tmp_path / "policy.json").unlink()
 
     assert Mark(size_bytes=2 * GB) == store_in(tmp_path).current.policy.low
-
-
-def override(module: str = "m", *, expires: float | None = None, kind: OverrideKind = OverrideKind.PIN) -> Override:
-    """Return an override."""
-    return Override(service=SPEECH, module=ModuleName(module), kind=kind, expire_unix_seconds=expires, set_by="me")
-
-
-def overrides_in(folder: Path, clock: ManualClock | None = None) -> OverrideStore:
-    """Return a loaded store."""
-    store = OverrideStore(folder=folder, unix_clock=clock or ManualClock(1000.0))
-    store.load()
-    return store
-
-
-def test_override_replaces_the_earlier_one_for_its_module(tmp_path: Path) -> None:
-    """There is one wish for a module, the newest, and it survives a restart."""
-    store = overrides_in(tmp_path)
-    store.set(override())
-    store.set(override("other"))
-    store.set(override(kind=OverrideKind.EVICT))
-
-    assert (override("other"), override(kind=OverrideKind.EVICT)) == overrides_in(tmp_path).active()
-
-
-def test_override_ends_by_itself_once(tmp_path: Path) -> None:
-    """What has run out is not in force, is told once, and is not found by a restart."""
-    clock = ManualClock(1000.0)
-    store = overrides_in(tmp_path, clock)
-    store.set(override(expires=1010.0))
-    before = (store.active(), store.expire())
-    clock.advance(10.0)
-    after = (store.active(), store.expire(), store.expire())
-
-    assert ((override(expires=1010.0),), ()) == before
-    assert ((), (override(expires=1010.0),), ()) == after
-    assert overrides_in(tmp_path, clock).active() == ()
-
-
-def test_cleared_override_is_told_and_clearing_again_is_no_error(tmp_path: Path) -> None:
-    """Clearing what is not there is no error, and leaves the others."""
-    store = overrides_in(tmp_path)
-    store.set(override())
-    store.set(override("other"))
-    actual = (store.clear(SPEECH, M), store.clear(SPEECH, M), store.clear(ServiceName("else"), ModuleName("other")))
-
-    assert (override(), None, None) == actual
-    assert (override("other"),) == overrides_in(tmp_path).active()
-
-
-def test_override_on_a_full_disk_is_an_error_and_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What cannot be kept is not in force."""
-    store = overrides_in(tmp_path)
-    store.set(override())
-    fill_disk(monkeypatch)
-    with pytest.raises(DaemonError, match="nothing was changed"):
-        store.set(override("other"))
-    with pytest.raises(DaemonError, match="nothing was changed"):
-        store.clear(SPEECH, M)
-
-    assert (override(),) == store.active()
-
-
-def test_override_that_ends_on_a_full_disk_ends_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end is written in it."""
-    store = overrides_in(tmp_path)
-    store.set(override(expires=999.0))
-    fill_disk(monkeypatch)
-    with capture_logs() as logs:
-        store.expire()
-
-    assert ((), ["overrides_not_kept"]) == (store.active(), [event["event"] for event in logs])
-
-
-def test_overrides_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a limit on everything."""
-    monkeypatch.setattr(state_folder, "_write_through", lambda path, data: path.write_bytes(data))
-    store = overrides_in(tmp_path)
-    for number in range(OVERRIDES_MAXIMUM):
-        store.set(override(f"m{number}"))
-    with pytest.raises(DaemonError) as caught:
-        store.set(override("one more"))
-    store.set(override("m0", kind=OverrideKind.HOLD))
-
-    assert (Reason.AT_CAPACITY, OVERRIDES_MAXIMUM) == (caught.value.reason, len(store.active()))
-
-
-def test_corrupt_overrides_are_put_aside(tmp_path: Path) -> None:
-    """Overrides that cannot be read are none, and said."""
-    (tmp_path / "overrides.json").write_text('{"schema":1,"overrides":[{"kind":"love"}]}')
-    loaded = OverrideStore(folder=tmp_path, unix_clock=ManualClock()).load()
-
-    assert "it was put aside as overrides.json.corrupt" in loaded.trouble
-
-
-def test_holder_id_is_made_once(tmp_path: Path) -> None:
-    """The name lasts over restarts, is printable, and differs between folders."""
-    first, again, other = holder_id(tmp_path), holder_id(tmp_path), holder_id(tmp_path / "other")
-
-    assert (first, True, True) == (again, first != other, first.isascii() and first.isprintable())
-
-
-def test_damaged_holder_id_is_made_anew(tmp_path: Path) -> None:
-    """A name that is no name is replaced."""
-    (tmp_path / "holder-id").write_bytes(b"\xff\n")
-
-    assert holder_id(tmp_path).startswith("memory-daemon-")
-
-
-def test_lock_that_is_taken_names_its_holder_and_the_way_out(tmp_path: Path) -> None:
-    """Two never share a state folder."""
-    take_lock(tmp_path / "lock", "do this")
-
-    with pytest.raises(StartupError, match=r"locked by process \d+: another memory-daemon runs here; do this"):
-        take_lock(tmp_path / "lock", "do this")
-
-
-def test_lock_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
-    """A folder that is not there cannot be locked."""
-    with pytest.raises(StartupError, match="cannot be opened"):
-        take_lock(tmp_path / "missing" / "lock", "do this")
-
-
-def test_folder_that_is_a_file_cannot_be_used(tmp_path: Path) -> None:
-    """The message says what to do."""
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(StartupError, match="choose another with --state-dir"):
-        make_folder(tmp_path / "file" / "state", 0o700)
-
-
-def test_kept_file_that_is_saved_leaves_no_traces(tmp_path: Path) -> None:
-    """Only the file and its backup remain."""
-    kept = KeptFile(tmp_path / "file")
-    kept.save(b"one")
-    kept.save(b"two")
-
-    assert {"file": b"two", "file.last": b"one"} == {path.name: path.read_bytes() for path in tmp_path.iterdir()}

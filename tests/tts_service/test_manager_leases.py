@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -24,8 +24,8 @@ def _away(*modules: ModuleName, version: int = 1, budget: int | None = None) -> 
     return Directive(epoch=1, version=version, valid_for_seconds=10, budget_bytes=budget, placements=placements)
 
 
-def _manager(modules: FakeModules, clock: ManualClock, **settings: float) -> ResidencyManager:
-    manager = fake_residency(modules, clock=clock, **settings)  # type: ignore[arg-type]  # Settings are its own.
+def _manager(modules: FakeModules, clock: ManualClock) -> ResidencyManager:
+    manager = fake_residency(modules, clock=clock)
     manager.load()
     return manager
 
@@ -38,7 +38,7 @@ def modules() -> FakeModules:
 
 @pytest.fixture
 def running(modules: FakeModules) -> Iterator[ResidencyManager]:
-    """A manager whose thread moves modules."""
+    """Start a manager whose thread moves modules."""
     manager = fake_residency(modules, clock=time.monotonic)
     manager.start()
     yield manager
@@ -235,16 +235,18 @@ def test_prepare_that_is_cancelled_is_forgotten(modules: FakeModules) -> None:
 
 
 def test_prepare_that_takes_too_long_fails(modules: FakeModules) -> None:
-    """Nobody waits for ever, even if nothing moves any more."""
+    """Nobody waits for ever, though the restore is still being tried."""
     clock = ManualClock()
-    manager = _manager(modules, clock, budget_bytes=30)
-    held = manager.place(C, Tier.HOST, timeout_seconds=0)
+    manager = _manager(modules, clock)
+    manager.set_directive(_away(A))
     manager.make_moves()
+    modules.faults["a"] += [MemoryError()] * 2
+    ready = manager.prepare({A})
     manager.make_moves()
-    ready: Future[None] = manager.prepare({A})
+    clock.advance(31.0)
+    manager.make_moves()
     error = ready.exception(0)
 
-    assert held[1]
     assert isinstance(error, ServiceError)
     assert Reason.DEVICE_MEMORY == error.reason
 

@@ -248,9 +248,7 @@ def test_update_applies_from_the_next_utterance_on() -> None:
     driver.say(UpdateConfig(change=ConfigChange(request=ConfigRequest(voice="bob"), paths=("voice", "language"))))
     driver.say(EndUtterance(utterance_id="a"), text("b", "Second."), HalfClose())
 
-    assert [("a", "ann"), ("b", "bob")] == [
-        (s.utterance_id, s.config.voice) for s in of_kind(driver, UtteranceStarted)
-    ]
+    assert [("a", "ann"), ("b", "bob")] == [(s.utterance_id, s.config.voice) for s in of_kind(driver, UtteranceStarted)]
 
 
 def test_update_with_a_bad_value_changes_nothing_and_the_session_lives() -> None:

@@ -23,7 +23,9 @@ from tts_service.speech.protocol import (
 from tts_service.speech.session_config import ConfigRequest, Pacing
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
-WORDS = st.sampled_from(["Hello", " world. ", "A. B. ", "😀", " ", "Dr. X said no! ", "…", "1. ", "so on and on and on"])
+WORDS = st.sampled_from(
+    ["Hello", " world. ", "A. B. ", "😀", " ", "Dr. X said no! ", "…", "1. ", "so on and on and on"]
+)
 
 MESSAGES: st.SearchStrategy[ClientMessage] = st.one_of(
     st.builds(TextChunk, utterance_id=IDS, text=WORDS),
@@ -88,8 +90,9 @@ def test_session_any_client_gets_each_utterance_whole_and_closed_once(
                 assert offsets.get(utterance_id, 0) >= message.sample_end
             case Flushed(utterance_id=utterance_id):
                 assert utterance_id not in closed
-            case UtteranceDone(utterance_id=utterance_id) | UtteranceCancelled(
-                utterance_id=utterance_id, already_done=False
+            case (
+                UtteranceDone(utterance_id=utterance_id)
+                | UtteranceCancelled(utterance_id=utterance_id, already_done=False)
             ):
                 assert utterance_id not in closed
                 closed.add(utterance_id)

@@ -1,9 +1,8 @@
 """The I/O around one `Session`: reads, writes, renders, keeps time. It decides nothing.
 
 Three tasks share the session on one event loop, so no lock is needed: the reader takes the client's messages in, the
-renderer carries out orders, and the writer writes what `poll` gives. Whoever changed something calls `_pump`, which
-hands new orders on and wakes the writer; so a cancel stops work even while the writer waits for a client that does
-not read.
+renderer carries out orders, and the writer writes what `poll` gives. The reader hands new orders on by itself
+(`_pump`), so that a cancel stops work even while the writer waits for a client that does not read.
 """
 
 import asyncio
@@ -73,8 +72,9 @@ class SessionShell:
             await self._read_on.wait()
 
     def _rendered(self, event: RenderEvent) -> None:
+        """Take a render event in; the writer hands on what follows from it, because none of it is urgent."""
         self.session.rendered(event, self._clock())
-        self._pump()
+        self._woken.set()
 
     def _pump(self) -> None:
         now = self._clock()

@@ -70,7 +70,8 @@ class CachedWeights:
 
     @property
     def _metadata(self) -> dict[str, str]:
-        return {"format": FORMAT, "module": self.name, "source": self.source}
+        # One key: safetensors writes several in any order, and the same weights would not give the same file.
+        return {"made_from": f"{FORMAT} {self.name} {self.source}"}
 
     def _write(self) -> tuple[Path, bytes]:
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.make().items()}

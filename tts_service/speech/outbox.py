@@ -21,6 +21,10 @@ UTTERANCES_REMEMBERED = 16
 """Utterances whose playback is still understood after their audio has left."""
 
 
+TIMER_SECONDS = 0.001
+"""What timers may be early by (uvloop's count whole milliseconds); the lead is kept smaller by as much."""
+
+
 class Outbox:
     """The sending side of one session.
 
@@ -56,7 +60,7 @@ class Outbox:
         if not utterance.started:
             self._begin(utterance, now)
             return UtteranceStarted(utterance_id=utterance.id, config=utterance.config)
-        if self.piece_at(utterance, now) > now:
+        if self.piece_at(utterance, now) > now + TIMER_SECONDS:
             return None
         match item := utterance.outgoing.popleft():
             case EncodedPiece():
@@ -107,7 +111,7 @@ class Outbox:
             return now
         return playback.room_at(
             self.clock,
-            ahead_limit_seconds=utterance.config.max_audio_ahead,
+            ahead_limit_seconds=utterance.config.max_audio_ahead - TIMER_SECONDS,
             next_seconds=self.seconds(piece.sample_count),
             now=now,
         )
@@ -116,11 +120,6 @@ class Outbox:
         """Return how much audio has left and is not played."""
         self.clock = playback.advanced(self.clock, now)
         return playback.ahead_seconds(self.clock)
-
-    def lead_ends_at(self, now: float, *, excess_seconds: float) -> float:
-        """Return when the lead will have shrunk by so much."""
-        lead = self.lead_seconds(now)
-        return playback.room_at(self.clock, ahead_limit_seconds=lead, next_seconds=excess_seconds, now=now)
 
     def played(self, utterance_id: str, samples: int, now: float) -> None:
         """Take the client's word on how far it has played; unknown or long gone utterances are ignored."""

@@ -189,16 +189,16 @@ class Session:
     def take_orders(self, now: float) -> list[Order]:
         """Return what the renderer should do next, each order once."""
         utterance = self.utterances.to_render
-        if utterance is not None and utterance.wants_rendering and self._render_excess(utterance, now) < 0:
+        if utterance is not None and utterance.wants_rendering and self._render_excess(utterance) < 0:
             self.utterances.order(utterance, now)
         return self.utterances.take_orders()
 
-    def _render_excess(self, utterance: Utterance, now: float) -> float:
+    def _render_excess(self, utterance: Utterance) -> float:
         """Return by how much what was made exceeds its bound (seconds if paced, else bytes); below 0 is room."""
         if utterance.config.pacing is Pacing.NONE:
             return sum(u.unsent_bytes for u in self.utterances.open) - self.limits.unsent_bytes
         unsent_seconds = self.outbox.seconds(sum(u.unsent_samples for u in self.utterances.open))
-        return self.outbox.lead_seconds(now) + unsent_seconds - utterance.config.max_audio_ahead
+        return unsent_seconds - self.limits.render_ahead_seconds
 
     def rendered(self, event: RenderEvent, now: float) -> None:
         """Take the renderer's word in. What comes too late for a closed utterance is dropped."""
@@ -260,10 +260,6 @@ class Session:
             times.append(self.drain_deadline)
         if self.utterances.open and self.utterances.open[0].outgoing:
             times.append(self.outbox.piece_at(self.utterances.open[0], now))
-        to_render = self.utterances.to_render
-        if to_render is not None and to_render.wants_rendering and to_render.config.pacing is Pacing.REALTIME:
-            excess_seconds = max(0.0, self._render_excess(to_render, now))
-            times.append(self.outbox.lead_ends_at(now, excess_seconds=excess_seconds))
         return min(times)
 
     def _progress_at(self) -> float:

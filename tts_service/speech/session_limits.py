@@ -13,5 +13,7 @@ class SessionLimits:
     utterances: int = 10_000
     idle_timeout_seconds: float = 300.0
     progress_seconds: float = 2.0
+    render_ahead_seconds: float = 1.0
+    """Audio that may be rendered and held back by pacing: enough that the next piece is there when it may leave."""
     unsent_bytes: int = 1024 * 1024
     """Audio that may be rendered and not taken by the client, where nothing is paced."""

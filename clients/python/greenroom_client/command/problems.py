@@ -85,7 +85,7 @@ def problem_of(error: CommandError | GreenroomError, server: str) -> Problem:
         case UnreachableError():
             return Problem(
                 exit_code=ExitCode.UNREACHABLE,
-                message=f"cannot reach the service at {server}: {error.message}",
+                message=f"the service at {server} cannot be reached, or was lost: {error.message}",
                 hint="Start it with tts-service, or name another with --server or GREENROOM_SERVER.",
                 reason=error.reason or error.code,
             )
