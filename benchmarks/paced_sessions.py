@@ -55,12 +55,14 @@ OFFER = Offer(
             changes_speaking_rate=False,
         ),
     ),
-    voices={"sine": VoiceFacts(id="sine", display_name="", languages=("en",), models=("prepared",), description="")},
+    voices={
+        "sine": VoiceFacts(id="sine", display_name="", languages=("en",), models=("prepared",), description=""),
+    },
 )
 
 
 class PreparedRenderer:
-    """Hands out a second of coded pieces for each segment, twice as fast as they are played, as a model's would come."""
+    """Hands out a second of coded pieces for each segment, twice as fast as they are played."""
 
     def __init__(self, emit: Callable[[Any], None]) -> None:
         self._emit = emit

@@ -139,13 +139,15 @@ class Service:
             max_audio_ahead_seconds=limits.max_audio_ahead_seconds,
             log_text=config.log_text,
         )
-        detection = Detection(engine, DetectionLimits(seconds=limits.detect_seconds, bytes=limits.detect_bytes))
+        detection_limits = DetectionLimits(
+            seconds=limits.detect_seconds, bytes=limits.detect_bytes, upload_seconds=limits.idle_timeout_seconds
+        )
         return SpeechService(
             engine=engine,
             offer=builtin_offer(),
             sessions=self.sessions,
             settings=settings,
-            detection=detection,
+            detection=Detection(engine, detection_limits),
             clock=time.monotonic,
         )
 

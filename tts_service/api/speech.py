@@ -1,5 +1,6 @@
 """The speech servicer: each RPC is admitted, translated, and handed on."""
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from tts_service.api.sessions import Sessions
 from tts_service.api.statuses import abort_async
 from tts_service.api.watermark_detection import Detection
 from tts_service.engine import Emit, Engine, Renderer
-from tts_service.errors import CallerError, GreenroomError, Reason, bad_config
+from tts_service.errors import CallerError, GreenroomError, Reason, ServiceError, bad_config
 from tts_service.speech import protocol
 from tts_service.speech.session import Session
 from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing
@@ -84,7 +85,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     async def _session(
         self, session_id: str, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
     ) -> None:
-        config = await _first_config(request_iterator)
+        config = await _first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
         session = self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
         self._engine.prefetch()
 
@@ -217,8 +218,14 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         return f"<SpeechService {self._settings.service_name!r} | {self._sessions!r}>"
 
 
-async def _first_config(request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest]) -> pb.SessionConfig:
-    first = await anext(aiter(request_iterator), None)
+async def _first_config(
+    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], timeout_seconds: float
+) -> pb.SessionConfig:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            first = await anext(aiter(request_iterator), None)
+    except TimeoutError:
+        raise ServiceError(Reason.IDLE_TIMEOUT, f"no config came within {timeout_seconds:g} s") from None
     if first is None or first.WhichOneof("request") != "config":
         raise CallerError(Reason.CONFIG_NOT_FIRST, "the first message of a session must be its config")
     return first.config

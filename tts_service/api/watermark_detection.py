@@ -1,5 +1,6 @@
 """DetectWatermark: collects uploaded audio within its limits and asks the detector, under a lease on it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.requests import audio_format_of
 from tts_service.api.responses import duration
 from tts_service.engine import Engine
-from tts_service.errors import CallerError, Reason, bad_config
+from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.speech import watermark
 from tts_service.speech.decoded_audio import decode_audio
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, WATERMARK_DETECTOR, AudioFormat
@@ -26,6 +27,7 @@ class DetectionLimits:
 
     seconds: float = 600.0
     bytes: int = 32 * 1024 * 1024
+    upload_seconds: float = 300.0
 
 
 class Detection:
@@ -37,7 +39,12 @@ class Detection:
 
     async def detect(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> pb.DetectWatermarkResponse:
         """Read the upload and answer; raise BAD_CONFIG or BAD_AUDIO."""
-        audio_format, data = await self._upload(request_iterator)
+        try:
+            async with asyncio.timeout(self.limits.upload_seconds):
+                audio_format, data = await self._upload(request_iterator)
+        except TimeoutError:
+            message = f"the upload was not complete within {self.limits.upload_seconds:g} s"
+            raise ServiceError(Reason.IDLE_TIMEOUT, message) from None
 
         def look(detector: watermark.Detector) -> watermark.Detection:
             samples = decode_audio(data, audio_format, max_seconds=self.limits.seconds)

@@ -1,0 +1,102 @@
+"""What a session is asked to be, and what it then is."""
+
+import math
+
+import pytest
+
+from tests.fakes.session_driver import OFFER
+from tts_service.errors import CallerError, Reason
+from tts_service.speech.session_config import (
+    Aggregation,
+    ConfigChange,
+    ConfigRequest,
+    Defaults,
+    Pacing,
+    overlay,
+    resolve,
+)
+
+DEFAULTS = Defaults(seed=42)
+
+
+def test_resolve_nothing_asked_fills_in_every_default() -> None:
+    """An empty request becomes the default model with its own voice and language."""
+    config = resolve(ConfigRequest(), OFFER, DEFAULTS)
+
+    assert ("toy", "ann", "en-US", 42, 1.0) == (
+        config.model,
+        config.voice,
+        config.language,
+        config.seed,
+        config.speaking_rate,
+    )
+    assert (Aggregation.SERVER, 3.0, Pacing.REALTIME, 4.0) == (
+        config.text_aggregation,
+        config.max_buffer_delay,
+        config.pacing,
+        config.max_audio_ahead,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "reason"),
+    [
+        (ConfigRequest(model="none"), "model", Reason.BAD_CONFIG),
+        (ConfigRequest(voice="none"), "voice", Reason.VOICE_NOT_FOUND),
+        (ConfigRequest(model="stiff", voice="ann"), "voice", Reason.VOICE_NOT_FOUND),
+        (ConfigRequest(language="fr"), "language", Reason.BAD_LANGUAGE),
+        (ConfigRequest(voice="uta", language="en"), "language", Reason.BAD_LANGUAGE),
+        (ConfigRequest(seed=-1), "sampling.seed", Reason.BAD_CONFIG),
+        (ConfigRequest(seed=2**63), "sampling.seed", Reason.BAD_CONFIG),
+        (ConfigRequest(speaking_rate=0.4), "sampling.speaking_rate", Reason.BAD_CONFIG),
+        (ConfigRequest(speaking_rate=math.nan), "sampling.speaking_rate", Reason.BAD_CONFIG),
+        (ConfigRequest(model="stiff", speaking_rate=1.1), "sampling.speaking_rate", Reason.BAD_CONFIG),
+        (ConfigRequest(max_buffer_delay=-0.1), "max_buffer_delay", Reason.BAD_CONFIG),
+        (ConfigRequest(max_buffer_delay=math.inf), "max_buffer_delay", Reason.BAD_CONFIG),
+        (ConfigRequest(max_audio_ahead=0.4), "max_audio_ahead", Reason.BAD_CONFIG),
+    ],
+)
+def test_resolve_bad_value_names_its_field_and_reason(asked: ConfigRequest, field: str, reason: Reason) -> None:
+    """Each value that cannot be served is refused with the field at fault."""
+    with pytest.raises(CallerError) as raised:
+        resolve(asked, OFFER, DEFAULTS)
+
+    assert ([field], reason) == ([v.field for v in raised.value.violations], raised.value.reason)
+
+
+@pytest.mark.parametrize("tag", ["en-us", "EN-US", "en", "En"])
+def test_resolve_language_ignores_case(tag: str) -> None:
+    """BCP 47 tags are compared without case, and echoed as the voice writes them."""
+    assert tag.lower() == resolve(ConfigRequest(language=tag), OFFER, DEFAULTS).language.lower()
+
+
+def test_overlay_changes_only_the_named_fields() -> None:
+    """A field that the mask does not name keeps its value."""
+    base = ConfigRequest(voice="bob", seed=1)
+    change = ConfigChange(request=ConfigRequest(seed=2, voice="uta"), paths=("sampling.seed",))
+
+    assert ("bob", 2) == (overlay(base, change).voice, overlay(base, change).seed)
+
+
+def test_overlay_of_an_unset_field_goes_back_to_the_default() -> None:
+    """A named field without a value is cleared."""
+    change = ConfigChange(request=ConfigRequest(), paths=("voice",))
+
+    assert "ann" == resolve(overlay(ConfigRequest(voice="bob"), change), OFFER, DEFAULTS).voice
+
+
+def test_overlay_star_changes_all_but_the_format() -> None:
+    """The star covers every field that may change."""
+    base = ConfigRequest(voice="bob", seed=1, speaking_rate=0.5, pacing=Pacing.NONE)
+    changed = overlay(base, ConfigChange(request=ConfigRequest(seed=9), paths=("*",)))
+
+    assert ConfigRequest(seed=9, audio_format=base.audio_format) == changed
+
+
+@pytest.mark.parametrize("path", ["audio_format", "audio_format.encoding", "nonsense", "sampling.nonsense", ""])
+def test_overlay_unknown_or_fixed_path_is_refused(path: str) -> None:
+    """A path that names nothing, or what is fixed, is BAD_CONFIG."""
+    with pytest.raises(CallerError) as raised:
+        overlay(ConfigRequest(), ConfigChange(request=ConfigRequest(), paths=(path,)))
+
+    assert ["update_mask"] == [v.field for v in raised.value.violations]
