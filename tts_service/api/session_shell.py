@@ -73,8 +73,8 @@ class SessionShell:
 
     def _rendered(self, event: RenderEvent) -> None:
         """Take a render event in; the writer hands on what follows from it, because none of it is urgent."""
-        self.session.rendered(event, self._clock())
-        self._woken.set()
+        if self.session.rendered(event, self._clock()):
+            self._woken.set()
 
     def _pump(self) -> None:
         now = self._clock()
@@ -111,12 +111,12 @@ class SessionShell:
 
     async def _sleep(self) -> None:
         now = self._clock()
-        wait_seconds = max(0.0, self.session.wake_at(now) - now)
+        wait_seconds = min(max(0.0, self.session.wake_at(now) - now), self.session.limits.idle_timeout_seconds)
+        timer = asyncio.get_running_loop().call_later(wait_seconds, self._woken.set)
         try:
-            async with asyncio.timeout(min(wait_seconds, self.session.limits.idle_timeout_seconds)):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+            await self._woken.wait()
+        finally:
+            timer.cancel()
 
     def __repr__(self) -> str:
         return f"<SessionShell {self.session!r} | {self._renderer!r}>"

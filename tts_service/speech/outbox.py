@@ -109,6 +109,7 @@ class Outbox:
         piece = item.piece if isinstance(item, LastPiece) else item
         if not isinstance(piece, EncodedPiece) or utterance.config.pacing is Pacing.NONE:
             return now
+        self.clock = playback.advanced(self.clock, now)
         return playback.room_at(
             self.clock,
             ahead_limit_seconds=utterance.config.max_audio_ahead - TIMER_SECONDS,

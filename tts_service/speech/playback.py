@@ -30,9 +30,11 @@ class PlaybackClock:
 
 def advanced(clock: PlaybackClock, now: float) -> PlaybackClock:
     """Return the clock as it stands now."""
+    if now <= clock.as_of:
+        return clock
     if clock.reported_at is not None and now - clock.reported_at <= REPORT_FRESH_SECONDS:
         return clock
-    played = clock.played_seconds + max(0.0, now - clock.as_of)
+    played = clock.played_seconds + (now - clock.as_of)
     if played < clock.sent_seconds:
         return replace(clock, played_seconds=played, as_of=now)
     dry_since = clock.dry_since

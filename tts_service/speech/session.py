@@ -200,11 +200,15 @@ class Session:
         unsent_seconds = self.outbox.seconds(sum(u.unsent_samples for u in self.utterances.open))
         return unsent_seconds - self.limits.render_ahead_seconds
 
-    def rendered(self, event: RenderEvent, now: float) -> None:
-        """Take the renderer's word in. What comes too late for a closed utterance is dropped."""
+    def rendered(self, event: RenderEvent, now: float) -> bool:
+        """Take the renderer's word in; return whether `poll` and `take_orders` may have something new.
+
+        What comes too late for a closed utterance is dropped. Audio behind other audio that pacing holds back is no
+        news, which spares a paced session half of its wake-ups.
+        """
         utterance = self.utterances.find(event.utterance_id)
         if utterance is None:
-            return
+            return False
         self.active_at = now
         match event:
             case RenderStarted():
@@ -214,7 +218,9 @@ class Session:
                 self.outbox.say(RestoringNotice(module=module, expected_seconds=expected_seconds))
             case AudioMade(piece=piece):
                 self.outbox.count_underrun(utterance, now)
+                is_behind = bool(utterance.outgoing)
                 utterance.add_piece(piece)
+                return not is_behind
             case SegmentMade():
                 utterance.segment_made(event)
             case AudioFinished():
@@ -222,6 +228,7 @@ class Session:
             case RenderFailed(error=error):
                 self.utterances.close(utterance, Phase.FAILED)
                 self.outbox.say(UtteranceError(utterance_id=utterance.id, error=error, closed=True))
+        return True
 
     # --- time and sending ---------------------------------------------------------------------------------------
 
