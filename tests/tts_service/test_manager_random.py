@@ -3,12 +3,13 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.fakes.fake_modules import FakeModules, fake_residency
 from tests.fakes.manual_clock import ManualClock
@@ -166,12 +167,19 @@ class Operations:
             self.manager.make_moves()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """Keep some ten thousand events out of the way."""
+    with capture_logs():
+        yield
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_manager_random_operations_keep_the_invariants(seed: int) -> None:
-    """Over 1,600 random operations each: nothing leased or pinned moves, and the budget holds but for those."""
+    """Over 2,000 random operations each: nothing leased or pinned moves, and the budget holds but for those."""
     operations = Operations(seed)
 
-    for _ in range(1_600):
+    for _ in range(2_000):
         before = operations.resting_home()
         operations.step()
         operations.check(before)

@@ -151,7 +151,7 @@ def test_module_that_must_make_room_takes_no_new_leases_while_it_is_leased() -> 
 
 def test_module_that_drains_keeps_draining_though_another_has_become_colder() -> None:
     """A choice once made is kept, or two busy modules could take turns at never leaving."""
-    given = situation("ab", budget=45, leased="ab", waiting=["c"], last_use={"a": 1, "b": 2})
+    given = situation("ab", budget=50, leased="ab", waiting=["c"], last_use={"a": 1, "b": 2})
     given = replace(given, leaving=frozenset({ModuleName("b")}))
 
     assert {"b"} == set(decide(given, now_seconds=3.0).leaving)

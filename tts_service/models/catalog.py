@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tts_service.models import builtin, perth
@@ -93,11 +93,4 @@ def _rehearsed(spec: ModuleSpec) -> ModuleSpec:
         spec.install()
         spec.load()
 
-    return ModuleSpec(
-        name=spec.name,
-        load=spec.load,
-        install=install,
-        forget=spec.forget,
-        rests_at_home=spec.rests_at_home,
-        home_bytes=spec.home_bytes,
-    )
+    return replace(spec, install=install)

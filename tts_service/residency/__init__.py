@@ -1,5 +1,6 @@
 """Where each module lives: leases for those who compute, moves for those who govern.
 
-Reading order: `types`, `leases` and `placement` (pure), `governor` (pure), `mover`, `manager`, `history`.
+Reading order: `types`, `leases`, `wishes`, `situation`, `departures` and `placement` (pure), `governor` (pure),
+`mover`, `register`, `guard`, `move_worker`, `manager`, `history`, `reports`, `governance`.
 It knows nothing of speech, of gRPC, or of why memory is short.
 """
