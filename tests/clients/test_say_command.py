@@ -19,8 +19,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from greenroom_client.command import text
+from greenroom_client.command import speaking, text
 from greenroom_client.say import app
+from tests.fakes import fake_sound_device
 from tests.fakes.fake_speech_script import Script, at_capacity, unavailable
 from tests.fakes.fake_speech_service import serving
 
@@ -230,6 +231,19 @@ async def test_what_cannot_be_done_is_said_with_its_exit_code(
     assert [] == files_in(tmp_path)
 
 
+@pytest.mark.parametrize(("length", "code"), [(70_000, 1), (1_100_000, 2)])
+async def test_whole_text_over_the_limit_names_what_takes_it(length: int, code: int, tmp_path: Path) -> None:
+    """FLAC is coded from one whole text; a book goes into another kind of file."""
+    source = tmp_path / "book.txt"
+    source.write_text("x" * length)
+    async with serving() as fake:
+        result = await say("--file", str(source), "-o", str(tmp_path / "a.flac"), server=fake.address)
+
+    assert code == result.code
+    assert "Write .wav or .ogg" in result.err
+    assert [source] == files_in(tmp_path)
+
+
 async def test_failure_is_json_where_json_was_asked_for(tmp_path: Path) -> None:
     """Scripts read reason, hint and the time to come again."""
     script = Script()
@@ -355,6 +369,18 @@ async def test_speech_is_played_on_the_sound_device(tmp_path: Path) -> None:
     assert 0 == result.code
     assert f"stopped {2 * HELLO_SAMPLES}" == (tmp_path / "log").read_text()
     assert "to the sound device" in result.err
+
+
+async def test_playback_is_reported_while_the_device_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service hears how far the listener is, so that it does not run ahead of a slow device."""
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sound_device)
+    monkeypatch.setattr(speaking, "REPORT_SECONDS", 0.0)
+    async with serving() as fake:
+        result = await say(LONG, "--play", server=fake.address)
+        reported = fake.session.playback["u1"]
+
+    assert 0 == result.code
+    assert 0 < reported <= len(LONG) * 240
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["--play"], 1)])

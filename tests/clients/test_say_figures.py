@@ -109,7 +109,11 @@ def test_figures_of_nothing_are_empty_not_broken() -> None:
         (UsageError("both", hint="one"), ExitCode.USAGE, "both"),
         (TextError("empty"), ExitCode.USAGE, "empty"),
         (OutputError("full"), ExitCode.FAILED, "full"),
-        (UnreachableError("refused", code="UNAVAILABLE"), ExitCode.UNREACHABLE, "the service at here cannot be reached"),
+        (
+            UnreachableError("refused", code="UNAVAILABLE"),
+            ExitCode.UNREACHABLE,
+            "the service at here cannot be reached",
+        ),
         (no_answer("silence"), ExitCode.UNREACHABLE, "the service at here does not answer"),
         (UnavailableError("stopping", code="UNAVAILABLE", reason="DRAINING"), ExitCode.FAILED, "stopping"),
         (ServiceFaultError("broken", code="INTERNAL"), ExitCode.FAILED, "broken"),

@@ -120,9 +120,11 @@ async def test_cancel_says_what_was_spoken_and_what_was_not() -> None:
     """The text is split where the listener was, and the audio ends at once on this side too."""
     async with serving() as fake, aio.Client(fake.address) as client, client.session() as session:
         utterance = session.utterance()
-        await utterance.write_all(HELLO)
-        async for _ in utterance:
-            break
+        await utterance.write(HELLO)
+        await utterance.flush()
+        async for chunk in utterance:
+            if chunk.sample_offset >= 12 * 240:
+                break
         cancelled = await utterance.cancel(heard_samples=12 * 240)
         late = [chunk async for chunk in utterance]
         with pytest.raises(UtteranceInterrupted):
@@ -255,6 +257,14 @@ async def test_whole_text_is_collected_with_its_figures() -> None:
     assert HELLO_SAMPLES * 4 == len(recording.data)
     assert (HELLO_SAMPLES, 2) == (recording.result.samples, len(recording.result.segments))
     assert Encoding.PCM_F32LE is recording.config.encoding
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("x" * 1_000_001, "fit no message"), ("\ud800", "surrogates")])
+async def test_whole_text_that_fits_no_message_is_refused_here(text: str, complaint: str) -> None:
+    """What the wire cannot carry is the caller's error, before anything is dialled."""
+    async with aio.Client("127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match=complaint):
+            client.synthesize(text)
 
 
 async def test_whole_text_has_no_result_before_its_end() -> None:

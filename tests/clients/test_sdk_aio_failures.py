@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import socket
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -91,6 +93,17 @@ async def test_attempts_are_bounded() -> None:
 
         assert 0.01 == caught.value.retry_after_seconds
         assert 3 == fake.service.rpcs_begun
+
+
+async def test_invitation_beyond_the_deadline_is_not_waited_for() -> None:
+    """If the time to come again lies behind the call's own deadline, the answer is raised at once."""
+    options = replace(QUICK, answer_timeout_seconds=0.2)
+    script = Script(refusals=deque([at_capacity(retry_after_seconds=0.4)]))
+    async with serving(script) as fake, aio.Client(fake.address, options) as client:
+        with pytest.raises(AtCapacityError):
+            await client.info()
+
+        assert 1 == fake.service.rpcs_begun
 
 
 @pytest.mark.parametrize("answer", [bad_config("text", "no"), status(grpc.StatusCode.INTERNAL, "ENGINE_FAULT")])
@@ -249,14 +262,11 @@ async def test_service_that_is_not_there_is_unreachable(address: str) -> None:
 
 async def test_service_that_never_shakes_hands_is_unreachable() -> None:
     """A port that takes connections and never speaks HTTP/2 runs into the deadline for connecting."""
-    connections: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
     options = ClientOptions(connect_timeout_seconds=0.2, answer_timeout_seconds=30.0, retry=RetryPolicy(max_attempts=1))
-    async with server, aio.Client(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", options) as client:
-        with pytest.raises(UnreachableError):
-            await client.info()
-        for writer in connections:
-            writer.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with aio.Client(f"127.0.0.1:{silent.getsockname()[1]}", options) as client:
+            with pytest.raises(UnreachableError):
+                await client.info()
 
 
 async def test_client_outside_its_block_says_so() -> None:

@@ -11,6 +11,7 @@ from greenroom_client.errors import SessionClosedError, UtteranceInterrupted
 from greenroom_client.options import ClientOptions
 from tests.fakes.fake_speech_script import Script
 from tests.fakes.fake_speech_service import FakeSpeech, serving
+from tests.fakes.fake_speech_session import Ending
 from tests.fakes.listener import hear
 
 LONG = "A sentence of some length. " * 40
@@ -56,15 +57,16 @@ async def test_whole_text_left_by_its_block_cancels_the_rpc() -> None:
         assert "CANCELLING" not in repr(speech)
 
 
-async def test_loop_over_speech_that_is_left_cancels_its_utterance_only() -> None:
-    """The session lives, the text source is closed, and the next utterance is spoken."""
+@pytest.mark.parametrize("written", [True, False], ids=["all written", "still writing"])
+async def test_loop_over_speech_that_is_left_cancels_its_utterance_only(written: bool) -> None:  # noqa: FBT001 - A case.
+    """The session lives, whether or not all text was written, and the next utterance is spoken."""
     async with serving(SLOW) as fake, aio.Client(fake.address) as client, client.session() as session:
-        async for _ in session.speak(endless()):
+        async for _ in session.speak(LONG if written else endless(), utterance_id="left"):
             break
         samples = await hear(session.speak("Next."))
 
         assert 5 * 240 == samples
-        assert [] == list(fake.session.open)
+        assert Ending.CANCELLED is fake.session.ended["left"]
 
 
 async def test_timeout_around_the_next_chunk_costs_nothing() -> None:

@@ -54,6 +54,20 @@ def test_update_names_the_field_that_changes(field: str) -> None:
     assert request.update.update_mask.IsValidForDescriptor(tts_pb2.SessionConfig.DESCRIPTOR)
 
 
+@pytest.mark.parametrize("encoding", ["mp3", Encoding.UNKNOWN])
+def test_encoding_that_cannot_be_asked_for_is_refused_here(encoding: Encoding) -> None:
+    """A name that is none, and the stand-in for codings of the future, never reach the wire."""
+    with pytest.raises(ValueError, match="is none of s16le"):
+        config_message(SessionConfig(encoding=encoding))
+
+
+def test_encoding_may_be_given_by_its_name() -> None:
+    """A plain string that names a coding is as good as the enum's member."""
+    config = SessionConfig(encoding="wav")  # type: ignore[arg-type]  # What a caller without a type checker does.
+
+    assert tts_pb2.AUDIO_ENCODING_WAV == config_message(config).audio_format.encoding
+
+
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
 def test_number_that_does_not_fit_the_wire_is_refused_here(value: int) -> None:
     """What no message can carry is an error of the caller's, at once."""

@@ -134,6 +134,19 @@ def test_cancel_drops_audio_at_once_and_for_good() -> None:
     assert 0 == conversation.buffered_bytes
 
 
+def test_events_of_a_cancelled_utterance_are_stale() -> None:
+    """Segments that are still on their way would move a caption on; nobody is shown them."""
+    conversation = begun()
+    record = opened(conversation, "u")
+    segment = SegmentSpoken(utterance_id="u", text_start=0, text_end=5, sample_start=0, sample_end=10)
+    before = conversation.is_stale(segment)
+    conversation.cancels(record)
+    conversation.receive(segment)
+
+    assert (False, True) == (before, conversation.is_stale(segment))
+    assert [] == record.segments
+
+
 def test_cancel_is_told_once() -> None:
     """A second cancel of the same utterance sends nothing."""
     conversation = begun()

@@ -43,6 +43,7 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
         self.rpcs_begun = 0
         self.rpcs_open = 0
         self.left = asyncio.Event()
+        self.left.set()
         self.metadata: dict[str, str] = {}
         self.uploaded = b""
         self.upload_format = tts_pb2.AudioFormat()

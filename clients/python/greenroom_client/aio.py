@@ -29,6 +29,7 @@ from greenroom_client.aio_speech import Speech
 from greenroom_client.aio_status import CallStatus
 from greenroom_client.aio_synthesis import Synthesis
 from greenroom_client.aio_utterance import FlushTicket, Utterance
+from greenroom_client.caller_input import whole_text
 from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
 from greenroom_client.config import ConfigFields, Encoding, SessionConfig
 from greenroom_client.config_messages import audio_format_message, config_message
@@ -96,10 +97,10 @@ class Client:
     ) -> Synthesis:
         """Return the speech of a whole text, to iterate over or to `collect`; nothing is sent before that.
 
-        `timeout_seconds` bounds all of it; the default does not.
+        `timeout_seconds` bounds all of it; the default does not. Raises ValueError for a text that fits no message.
         """
         wanted = (config or SessionConfig()).with_fields(**fields)
-        request = tts_pb2.SynthesizeRequest(text=text, config=config_message(wanted))
+        request = tts_pb2.SynthesizeRequest(text=whole_text(text), config=config_message(wanted))
 
         async def attempt(left_seconds: float) -> "tuple[SynthesisCall, tts_pb2.SynthesizeResponse]":
             call = self._connection.stub.Synthesize(
@@ -180,8 +181,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the client's sessions and its connection."""
-        for line in tuple(self._lines):
-            await line.close()
+        await asyncio.gather(*(line.close() for line in tuple(self._lines)))
         await self._connection.close()
 
     async def __aenter__(self) -> Self:

@@ -170,10 +170,11 @@ class Line:
         event = session_event(response)
         if event is None:
             return
+        is_stale = self.conversation.is_stale(event)
         for utterance_id in self.conversation.receive(event):
             self.send(cancel_request(utterance_id, None))
         self.wake()
-        if self._on_event is not None and isinstance(event, SessionEvent):
+        if self._on_event is not None and isinstance(event, SessionEvent) and not is_stale:
             self._on_event(event)
 
     def _end(self, error: GreenroomError) -> None:

@@ -125,7 +125,10 @@ class Utterance:
         return self._record.result()
 
     async def report_playback(self, played_samples: int) -> None:
-        """Say how much of it the listener has heard, so that pacing follows the listener; every second or so."""
+        """Say how much of it the listener has heard, so that pacing follows the listener.
+
+        Every second or so, and also while the listener pauses: after 2 s without a report the clock goes on.
+        """
         if self._record.phase is not Phase.NEW:
             await self._line.room()
             self._line.send(playback_request(self.id, played_samples))

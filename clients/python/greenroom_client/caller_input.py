@@ -6,6 +6,8 @@ from greenroom_client.utterance_record import UtteranceRecord
 
 TEXT_PIECE_BYTES = 32 * 1024
 """Longer text is sent in pieces, so that one message never exceeds what the service receives."""
+WHOLE_TEXT_BYTES_MAX = 1_000_000
+"""What fits one message beside a configuration; the service's own limit is lower, and is told by the service."""
 ID_CHARACTERS_MAX = 128
 
 
@@ -32,3 +34,11 @@ def check_flush_id(record: UtteranceRecord, flush_id: str | None) -> str:
     if len(flush_id) > ID_CHARACTERS_MAX or flush_id in record.flushes:
         raise ValueError(f"a flush needs an id of its own, of at most {ID_CHARACTERS_MAX} characters: {flush_id!r}")
     return flush_id
+
+
+def whole_text(text: str) -> str:
+    """Return a text that fits one message. Raises ValueError for one that does not, and for lone surrogates."""
+    size_bytes = len(text.encode())
+    if size_bytes > WHOLE_TEXT_BYTES_MAX:
+        raise ValueError(f"{size_bytes} bytes of text fit no message; speak them in a session, in several utterances")
+    return text

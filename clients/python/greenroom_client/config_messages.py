@@ -4,11 +4,15 @@ Rule: what is newer than this client is no error. An unknown enum value becomes 
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
 from greenroom.tts.v1 import tts_pb2
 from greenroom_client.config import Encoding, Pacing, SessionConfig, TextAggregation
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 ENCODINGS: Mapping[Encoding, tts_pb2.AudioEncoding.ValueType] = {
     Encoding.PCM_S16LE: tts_pb2.AUDIO_ENCODING_PCM_S16LE,
@@ -42,9 +46,9 @@ def config_message(config: SessionConfig) -> tts_pb2.SessionConfig:
         sampling=tts_pb2.Sampling(seed=config.seed, speaking_rate=config.speaking_rate),
     )
     if config.text_aggregation is not None:
-        message.text_aggregation = AGGREGATIONS[config.text_aggregation]
+        message.text_aggregation = _number(AGGREGATIONS, config.text_aggregation)
     if config.pacing is not None:
-        message.pacing = PACINGS[config.pacing]
+        message.pacing = _number(PACINGS, config.pacing)
     if config.max_buffer_delay_seconds is not None:
         message.max_buffer_delay.CopyFrom(duration(config.max_buffer_delay_seconds))
     if config.max_audio_ahead_seconds is not None:
@@ -56,7 +60,7 @@ def audio_format_message(encoding: Encoding | None, sample_rate_hertz: int | Non
     """Return an audio format as its message; None is left out."""
     message = tts_pb2.AudioFormat(sample_rate_hertz=sample_rate_hertz or 0)
     if encoding is not None:
-        message.encoding = ENCODINGS[encoding]
+        message.encoding = _number(ENCODINGS, encoding)
     return message
 
 
@@ -93,3 +97,10 @@ def duration(seconds: float) -> Duration:
 def seconds(message: Duration) -> float:
     """Return a length of time in seconds."""
     return message.ToNanoseconds() / 1e9
+
+
+def _number(numbers: Mapping[K, V], value: K) -> V:
+    """Return the wire's number of a value, or of its name. Raises ValueError for one that cannot be asked for."""
+    if value not in numbers:
+        raise ValueError(f"{value!r} is none of {', '.join(map(str, numbers))}")
+    return numbers[value]

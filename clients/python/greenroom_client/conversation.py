@@ -26,6 +26,7 @@ from greenroom_client.events import (
     AudioChunk,
     Cancelled,
     Flushed,
+    Progress,
     Refusal,
     SegmentSpoken,
     ServerEvent,
@@ -163,11 +164,20 @@ class Conversation:
                 | Refusal()
             ):
                 record = self.records.get(event.utterance_id)
-                if record is not None and record.outcome is None:
+                if record is not None and record.outcome is None and not self.is_stale(event):
                     return self._receive_for(record, event)
             case _:
                 pass  # Progress and notices concern no record; `on_event` hears them.
         return []
+
+    def is_stale(self, event: ServerEvent) -> bool:
+        """Return whether an event tells of speech that is not wanted any more, and must not be shown to anybody."""
+        match event:
+            case UtteranceStarted() | AudioChunk() | SegmentSpoken() | Flushed() | Progress():
+                record = self.records.get(event.utterance_id)
+                return record is None or record.phase is Phase.CANCELLING
+            case _:
+                return False
 
     def _receive_for(
         self,
@@ -198,8 +208,6 @@ class Conversation:
         return []
 
     def _receive_audio(self, record: UtteranceRecord, chunk: AudioChunk) -> list[str]:
-        if record.phase is Phase.CANCELLING:
-            return []
         try:
             record.receive_audio(chunk)
         except ProtocolError as error:

@@ -22,6 +22,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from greenroom.tts.v1 import tts_pb2
+from greenroom_client.caller_input import whole_text
 from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
 from greenroom_client.config import ConfigFields, Encoding, SessionConfig
 from greenroom_client.config_messages import audio_format_message, config_message
@@ -93,10 +94,10 @@ class Client:
     ) -> Synthesis:
         """Return the speech of a whole text, to iterate over or to `collect`; nothing is sent before that.
 
-        `timeout_seconds` bounds all of it; the default does not.
+        `timeout_seconds` bounds all of it; the default does not. Raises ValueError for a text that fits no message.
         """
         wanted = (config or SessionConfig()).with_fields(**fields)
-        request = tts_pb2.SynthesizeRequest(text=text, config=config_message(wanted))
+        request = tts_pb2.SynthesizeRequest(text=whole_text(text), config=config_message(wanted))
 
         def attempt(left_seconds: float) -> tuple[Any, tts_pb2.SynthesizeResponse]:
             call = self._connection.stub.Synthesize(

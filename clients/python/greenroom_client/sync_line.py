@@ -170,10 +170,11 @@ class Line:
         if event is None:
             return
         with self.changed:
+            is_stale = self.conversation.is_stale(event)
             for utterance_id in self.conversation.receive(event):
                 self.send(cancel_request(utterance_id, None))
             self.changed.notify_all()
-        if self._on_event is not None and isinstance(event, SessionEvent):
+        if self._on_event is not None and isinstance(event, SessionEvent) and not is_stale:
             self._on_event(event)
 
     def _end(self, error: GreenroomError) -> None:

@@ -125,7 +125,10 @@ class Utterance:
             return self._record.result()
 
     def report_playback(self, played_samples: int) -> None:
-        """Say how much of it the listener has heard, so that pacing follows the listener; every second or so."""
+        """Say how much of it the listener has heard, so that pacing follows the listener.
+
+        Every second or so, and also while the listener pauses: after 2 s without a report the clock goes on.
+        """
         with self._line.changed:
             if self._record.phase is not Phase.NEW:
                 self._line.room()

@@ -118,6 +118,8 @@ def _with_fields(error: ServiceError) -> str:
 def _hint(error: ServiceError) -> str:
     if isinstance(error, NotFoundError) and error.reason == "VOICE_NOT_FOUND":
         return "See the voices with --list-voices."
+    if error.reason == "TEXT_TOO_LONG":
+        return "Write .wav or .ogg: they take texts of any length."
     if error.retry_after_seconds is not None:
         return f"Try again in {error.retry_after_seconds:.3g} s."
     if isinstance(error, AtCapacityError):

@@ -107,7 +107,11 @@ class Speaking:
         if not text:
             raise TextError(NOTHING_TO_SAY)
         self._figures.heard_text(self._clock())
-        with self._client.synthesize(text, config) as speech, self._output(None) as output:
+        try:
+            speech = self._client.synthesize(text, config)
+        except ValueError as error:
+            raise TextError(str(error), hint="Write .wav or .ogg: they take texts of any length.") from error
+        with speech, self._output(None) as output:
             try:
                 for chunk in speech:
                     self._hear(chunk, output)
