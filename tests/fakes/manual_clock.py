@@ -8,6 +8,7 @@ class ManualClock:
         self.now_seconds = start_seconds
 
     def __call__(self) -> float:
+        """Read it."""
         return self.now_seconds
 
     def advance(self, seconds: float) -> None:
