@@ -22,6 +22,7 @@ import torch
 import typer
 import uvloop
 
+from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService, SpeechSettings
@@ -37,7 +38,7 @@ from tts_service.residency.governance import Governance
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
 from tts_service.residency.process_memory import ProcessMemory
-from tts_service.residency.types import Device, Tier
+from tts_service.residency.types import Device, ModuleState, Tier
 from tts_service.server import SpeechServer, watch_activity
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
 from tts_service.speech.session_limits import SessionLimits
@@ -45,6 +46,7 @@ from tts_service.types import ModuleName
 
 VERSION = importlib.metadata.version("greenroom")
 STARTUP_FAILED = 1
+BAD_SETTINGS = 2
 
 HOST = Device(device_id="host", tier=Tier.HOST, display_name="host memory")
 """What modules compute in where there is no GPU."""
@@ -101,6 +103,7 @@ class Service:
     def __init__(self, config: ServiceConfig) -> None:
         self._config = config
         self._stack = ExitStack()
+        self._health_change: asyncio.Future[None] | None = None
         self.residency = ResidencyManager(
             builtin_catalog(config.effective_cache_dir),
             mover=Mover(memory=ProcessMemory(), clock=time.perf_counter),
@@ -114,6 +117,7 @@ class Service:
             limit=config.limits.sessions, clock=time.monotonic, on_change=lambda _count: self._tell_activity()
         )
         self._executor = ThreadPoolExecutor(config.workers, thread_name_prefix="step")
+        self._detection_executor = ThreadPoolExecutor(1, thread_name_prefix="detection")
         engine = Engine(
             self.residency, self._executor, restore_timeout_seconds=config.residency.restore_timeout_seconds
         )
@@ -143,12 +147,13 @@ class Service:
         detection_limits = DetectionLimits(
             seconds=limits.detect_seconds, bytes=limits.detect_bytes, upload_seconds=limits.idle_timeout_seconds
         )
+        places = Sessions(limit=limits.detections, clock=time.monotonic)
         return SpeechService(
             engine=engine,
             offer=builtin_offer(),
             sessions=self.sessions,
             settings=settings,
-            detection=Detection(engine, detection_limits),
+            detection=Detection(engine, detection_limits, places=places, executor=self._detection_executor),
             clock=time.monotonic,
         )
 
@@ -172,14 +177,21 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         began = time.monotonic()
+        gc.freeze()  # What torch's import left would cost every full collection 0.1 s, in mid-stream.
         with self._stack:
+            self.speech.bind()
             self._start_residency()
+            health = ModuleHealth(self._broken_modules, self._tell_health)
+
+            def modules_changed() -> None:
+                loop.call_soon_threadsafe(health.check)
+
+            self._stack.callback(self.residency.subscribe(modules_changed))
             await self.speech.start()
             activity = asyncio.create_task(watch_activity(self._tell_activity))
-            gc.freeze()  # What torch's import left would cost every full collection 0.1 s, in mid-stream.
             log.info(
                 "ready",
-                speech=self._config.speech_address,
+                speech=self.speech.address,
                 control=str(self.control.socket_path),
                 model=HEART.model,
                 seconds=round(time.monotonic() - began, 2),
@@ -189,9 +201,17 @@ class Service:
             await self.speech.drain(self._config.drain_grace_seconds)
             activity.cancel()
 
+    def _broken_modules(self) -> list[str]:
+        return [m.module for m in self.residency.report().modules if m.state is ModuleState.BROKEN]
+
+    def _tell_health(self, serving: bool) -> None:  # noqa: FBT001  # A callback's only argument.
+        if self.sessions.drain_deadline is None:
+            self._health_change = asyncio.ensure_future(self.speech.set_serving(serving=serving))
+
     def _start_residency(self) -> None:
         """Take the socket first: a second service must learn at once that it is one."""
-        self._stack.callback(self._executor.shutdown, wait=True, cancel_futures=True)
+        for executor in (self._executor, self._detection_executor):
+            self._stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         self.control.take()
         self._stack.callback(self.control.stop)
         self._stack.callback(self.residency.close)
@@ -202,7 +222,7 @@ class Service:
 @app.command(
     epilog="Examples:\n\n  tts-service\n\n  tts-service --speech-address 127.0.0.1:50100 --log-format json\n\n"
     "  GREENROOM_SERVICE_LIMITS__SESSIONS=8 tts-service --config service.toml\n\n"
-    "Exit status: 0 after a drain, 1 if it cannot start, 2 for a bad command line."
+    "Exit status: 0 after a drain, 1 if it cannot start, 2 for bad settings."
 )
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file instead of the default one.")] = None,
@@ -214,8 +234,10 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_text: Annotated[bool | None, typer.Option(help="Let spoken text into the log.")] = None,
-    show_settings: Annotated[bool, typer.Option(help="List every setting with its default, and exit.")] = False,
-    version: Annotated[bool, typer.Option(help="Print the version, and exit.")] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="List every setting with its default and variable, and exit.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version, and exit.")] = False,
 ) -> None:
     """Serve text-to-speech over gRPC, with modules that leave memory and come back."""
     if version or show_settings:
@@ -233,6 +255,10 @@ def serve(
     }
     try:
         effective = load_config(config, {key: value for key, value in given.items() if value is not None})
+    except StartupError as error:
+        typer.echo(f"tts-service: {error}", err=True)
+        raise typer.Exit(BAD_SETTINGS) from None
+    try:
         configure_logging(effective)
         torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
         uvloop.run(Service(effective).run())

@@ -40,6 +40,7 @@ class Limits(BaseModel):
         3.0, ge=0, le=60, description="Wait for the end of a sentence, by default; 0 for ever."
     )
     detect_seconds: Seconds = Field(600.0, description="Audio that DetectWatermark reads.")
+    detections: int = Field(4, ge=1, le=1_000, description="Detections at once, waiting ones included.")
     detect_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="The same, in bytes.")
 
 
@@ -69,9 +70,7 @@ class ServiceConfig(BaseSettings):
     name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="The service's name.")
     speech_address: str = Field("127.0.0.1:50051", min_length=3, description="Where speech is served, HOST:PORT.")
     control_socket: Path | None = Field(None, description="Where control is served; a path of a Unix socket.")
-    state_dir: Path | None = Field(None, description="What must outlive a restart.")
     cache_dir: Path | None = Field(None, description="What can be made again.")
-    model: Literal["auto", "builtin"] = Field("auto", description="The model; builtin is the only one yet.")
     workers: int = Field(2, ge=1, le=64, description="Steps that compute at once.")
     drain_grace_seconds: Seconds = Field(10.0, description="After SIGTERM, to finish utterances.")
     log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
@@ -79,11 +78,6 @@ class ServiceConfig(BaseSettings):
     log_text: bool = Field(default=False, description="Let spoken text into the log.")
     limits: Limits = Field(Limits(), description="Bounds on what clients may ask.")
     residency: Residency = Field(Residency(), description="Where modules may be.")
-
-    @property
-    def effective_state_dir(self) -> Path:
-        """Return the folder for state."""
-        return self.state_dir or xdg_dir("XDG_STATE_HOME", ".local/state")
 
     @property
     def effective_cache_dir(self) -> Path:
@@ -122,7 +116,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> ServiceConfig:
     except ValidationError as error:
         raise StartupError(_explained(error, toml)) from None
     except (OSError, ValueError) as error:
-        raise StartupError(f"{toml}: {error}") from None
+        raise StartupError(f"bad configuration ({_sources(toml)}): {error}") from None
     return ServiceConfig.model_construct(**{name: getattr(merged, name) for name in ServiceConfig.model_fields})
 
 
@@ -132,12 +126,16 @@ def _refuse_unknown_variables() -> None:
     for variable in known:
         upper = variable.upper()
         if upper.startswith(ENV_PREFIX) and upper.removeprefix(ENV_PREFIX).split("__")[0] not in names:
-            raise StartupError(f"{upper}: no such setting; see tts-service --help")
+            raise StartupError(f"{upper}: no such setting; see tts-service --show-settings")
 
 
 def _explained(error: ValidationError, toml: Path) -> str:
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-    return "bad configuration (flags, " + ENV_PREFIX + f"* variables, {toml}):\n  " + "\n  ".join(lines)
+    return f"bad configuration ({_sources(toml)}):\n  " + "\n  ".join(lines)
+
+
+def _sources(toml: Path) -> str:
+    return f"flags, {ENV_PREFIX}* variables, {toml}"
 
 
 def settings_help() -> str:
@@ -149,19 +147,21 @@ def settings_help() -> str:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 continue
-            lines += [f"# {field.description}", f"# {name} = {_toml(field.get_default(call_default_factory=True))}"]
+            variable = ENV_PREFIX + (f"{table}__" if table else "") + name
+            default = _toml(field.get_default(call_default_factory=True))
+            lines += [f"# {field.description}  [{variable.upper()}]", f"# {name} ={default}"]
     return "\n".join(lines)
 
 
 def _toml(value: object) -> str:
     match value:
         case None:
-            return "(not set)"
+            return "  # not set"
         case bool():
-            return str(value).lower()
+            return f" {str(value).lower()}"
         case str():
-            return f'"{value}"'
+            return f' "{value}"'
         case tuple():
-            return str(list(value))
+            return f" {list(value)}"
         case _:
-            return str(value)
+            return f" {value}"

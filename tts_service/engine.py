@@ -27,6 +27,7 @@ from tts_service.speech.rendering import (
     RenderStarted,
     RestoreAwaited,
     SegmentMade,
+    SegmentSpoken,
 )
 from tts_service.types import VOICE, WATERMARK_ENCODER, EncodedPiece, ModuleName
 
@@ -52,13 +53,21 @@ class Engine:
         step: Callable[[Modules], Result],
         *,
         on_restore: Callable[[ModuleName, float | None], None] | None = None,
-        on_ready: Callable[[], None] | None = None,
+        on_start: Callable[[], None] | None = None,
     ) -> tuple[Result, float]:
-        """Run one step under a lease on its modules; return its result and the seconds that it computed."""
+        """Run one step under a lease on its modules; return its result and the seconds that it computed.
+
+        `on_restore` hears at once of each module that is away, `on_start` when a worker has taken the step up.
+        """
         await self._ready(modules, on_restore)
-        if on_ready is not None:
-            on_ready()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._leased, modules, step)
+        loop = asyncio.get_running_loop()
+
+        def work() -> tuple[Result, float]:
+            if on_start is not None:
+                loop.call_soon_threadsafe(on_start)
+            return self._leased(modules, step)
+
+        return await loop.run_in_executor(self._executor, work)
 
     async def _ready(
         self, modules: frozenset[ModuleName], on_restore: Callable[[ModuleName, float | None], None] | None
@@ -71,16 +80,21 @@ class Engine:
             for module in self.residency.away(modules):
                 on_restore(module, self.residency.expected_restore_seconds({module}))
         try:
-            await asyncio.wait_for(asyncio.wrap_future(ready), self._restore_timeout_seconds)
+            # The manager ends the wait itself and says why; this bound only guards against its silence.
+            await asyncio.wait_for(asyncio.wrap_future(ready), self._restore_timeout_seconds + 1.0)
         except TimeoutError:
             message = f"modules did not come back within {self._restore_timeout_seconds:g} s"
-            raise ServiceError(Reason.DEVICE_MEMORY, message, retry_after_seconds=1.0) from None
+            raise ServiceError(Reason.ENGINE_FAULT, message, retry_after_seconds=1.0) from None
 
     def _leased(self, modules: frozenset[ModuleName], step: Callable[[Modules], Result]) -> tuple[Result, float]:
         with self.residency.lease(modules, timeout_seconds=self._restore_timeout_seconds) as leased:
             began = time.perf_counter()
             result = step(leased)
             return result, time.perf_counter() - began
+
+    def borrow(self, module: ModuleName, step: Callable[[Any], Result]) -> Result:
+        """Run one step in this thread, under a lease on one module: for work that has a thread of its own."""
+        return self._leased(frozenset({module}), lambda leased: step(leased[module]))[0]
 
     def prefetch(self) -> None:
         """Call what speech needs, because a session has opened. Failures show when it is needed."""
@@ -155,6 +169,12 @@ class Renderer:
         (start, end), speaking_seconds = await self._step(
             order, VOICE, lambda voice: audio.speak(voice, order.config, order.segment, order.index)
         )
+        if not audio.discarded:
+            self._emit(
+                SegmentSpoken(
+                    utterance_id=order.utterance_id, segment=order.segment, sample_start=start, sample_end=end
+                )
+            )
         marking_seconds = await self._drain(order, audio)
         if not audio.discarded:
             self._emit(
@@ -200,7 +220,7 @@ class Renderer:
             on_restore=lambda name, expected_seconds: self._emit(
                 RestoreAwaited(utterance_id=utterance_id, module=name, expected_seconds=expected_seconds)
             ),
-            on_ready=lambda: self._emit(RenderStarted(utterance_id=utterance_id)),
+            on_start=lambda: self._emit(RenderStarted(utterance_id=utterance_id)),
         )
 
     def __repr__(self) -> str:

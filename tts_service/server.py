@@ -44,8 +44,8 @@ class SpeechServer:
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self) -> None:
-        """Listen; raise StartupError if the address cannot be had. Health says SERVING when this returns."""
+    def bind(self) -> None:
+        """Take the address, so that a wrong or taken one is known before anything is loaded. Raises StartupError."""
         server = grpc.aio.server(options=OPTIONS)
         registrar: Any = without_bad_requests(server)
         tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(self._service, registrar)
@@ -59,8 +59,17 @@ class SpeechServer:
         except RuntimeError as error:
             message = f"cannot listen on {self._address} ({error}); free it, or choose another with --speech-address"
             raise StartupError(message) from None
-        await server.start()
         self._server = server
+
+    @property
+    def address(self) -> str:
+        """The address with the port that was taken."""
+        return f"{self._address.rpartition(':')[0]}:{self.port}"
+
+    async def start(self) -> None:
+        """Serve on the address that was taken; health says SERVING when this returns."""
+        assert self._server is not None
+        await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -130,13 +130,29 @@ async def test_text_of_a_megabyte_is_refused_and_the_session_speaks_on(speech: A
     assert "utterance_done" in kinds(responses)
 
 
-async def test_text_that_is_no_utf8_is_bad_config(both: Both, speech: Any) -> None:
-    """Bytes that are no UTF-8 end the stream with a reason instead of gRPC's INTERNAL."""
+async def test_text_that_is_no_utf8_is_refused_and_the_session_speaks_on(both: Both) -> None:
+    """Bytes that are no UTF-8 are an UtteranceError without an utterance; what was good is spoken."""
     raw = b"\x12\x09\x0a\x01u\x12\x04\xff\xfe\xfd\xfc"
     async with grpc.aio.insecure_channel(both.speech_address) as channel:
+        call = channel.stream_stream(
+            "/greenroom.tts.v1.TextToSpeechService/StreamingSynthesize",
+            response_deserializer=pb.StreamingSynthesizeResponse.FromString,
+        )()
+        for message in (config(), text("v", "Still here."), raw, end("v")):
+            await call.write(message if isinstance(message, bytes) else message.SerializeToString())
+        await call.done_writing()
+        responses = [response async for response in call]
+    errors = [r.utterance_error for r in responses if r.WhichOneof("response") == "utterance_error"]
+
+    assert [("", "BAD_CONFIG", False)] == [(e.utterance_id, reason(e.error), e.closed) for e in errors]
+    assert "utterance_done" in kinds(responses)
+
+
+async def test_config_that_is_no_utf8_is_bad_config(both: Both, speech: Any) -> None:
+    """A first message that does not decode ends the stream with a reason instead of gRPC's INTERNAL."""
+    async with grpc.aio.insecure_channel(both.speech_address) as channel:
         call = channel.stream_stream("/greenroom.tts.v1.TextToSpeechService/StreamingSynthesize")()
-        await call.write(config().SerializeToString())
-        await call.write(raw)
+        await call.write(b"\x0a\x04\x0a\x02\xff\xfe")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             async for _ in call:
                 pass

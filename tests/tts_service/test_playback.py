@@ -14,6 +14,7 @@ from tts_service.speech.playback import (
     reported,
     room_at,
     sent,
+    skipped,
 )
 
 
@@ -57,6 +58,21 @@ def test_clock_a_report_that_goes_back_is_ignored() -> None:
     clock = reported(reported(sent(PlaybackClock(as_of=0.0), 9.0, 0.0), 3.0, 1.0), 2.0, 1.5)
 
     assert 3.0 == clock.played_seconds
+
+
+def test_clock_a_fresh_report_after_a_stale_one_is_believed() -> None:
+    """What the model made of the silence between two reports does not bound the second."""
+    clock = reported(sent(PlaybackClock(as_of=0.0), 9.0, 0.0), 1.0, 1.0)
+    clock = reported(advanced(clock, 5.0), 1.2, 5.0)
+
+    assert 1.2 == clock.played_seconds
+
+
+def test_clock_skipping_leaves_what_comes_later() -> None:
+    """Dropping the rest of an earlier utterance moves playback to the later one's start, no further."""
+    clock = skipped(sent(PlaybackClock(as_of=0.0), 9.0, 0.0), 4.0, 1.0)
+
+    assert (4.0, 5.0) == (clock.played_seconds, ahead_seconds(clock))
 
 
 def test_clock_a_report_beyond_what_was_sent_is_bounded() -> None:

@@ -30,10 +30,17 @@ from tts_service.speech.protocol import (
     UtteranceStarted,
     WaitingFor,
 )
-from tts_service.speech.rendering import DiscardAudio, RenderFailed, RenderSegment, RestoreAwaited
+from tts_service.speech.rendering import (
+    AudioMade,
+    DiscardAudio,
+    RenderFailed,
+    RenderSegment,
+    RestoreAwaited,
+    SegmentSpoken,
+)
 from tts_service.speech.session_config import ConfigChange, ConfigRequest, Pacing
 from tts_service.speech.session_limits import SessionLimits
-from tts_service.types import VOICE
+from tts_service.types import VOICE, EncodedPiece
 
 REALTIME = ConfigRequest(pacing=Pacing.REALTIME)
 NO_DELAY = ConfigRequest(pacing=Pacing.NONE, max_buffer_delay=0.0)
@@ -177,6 +184,39 @@ def test_cancel_splits_text_at_what_was_heard_to_a_segment(heard_share: float, s
     driver.say(CancelUtterance(utterance_id="u", heard_samples=round(heard_share * first.sample_end)))
 
     assert [spoken] == [c.text_spoken for c in of_kind(driver, UtteranceCancelled)]
+
+
+def test_cancel_counts_a_segment_whose_audio_is_still_being_made() -> None:
+    """Once a segment's length is known, half of it heard counts, whether or not all of it was made."""
+    driver = SessionDriver(rendering=False).say(text("u", "One long sentence."), Flush(utterance_id="u"))
+    order = next(o for o in driver.orders if isinstance(o, RenderSegment))
+    known = SegmentSpoken(utterance_id="u", segment=order.segment, sample_start=0, sample_end=4_000)
+    driver.session.rendered(known, driver.clock())
+    piece = EncodedPiece(data=bytes(6_000), sample_count=3_000)
+    driver.session.rendered(AudioMade(utterance_id="u", piece=piece), driver.clock())
+    driver.run().say(CancelUtterance(utterance_id="u"))
+
+    assert ["One long sentence."] == [c.text_spoken for c in of_kind(driver, UtteranceCancelled)]
+
+
+def test_cancel_of_a_finished_utterance_keeps_the_lead_of_the_running_one() -> None:
+    """What the client drops of the earlier one makes no room for more of the later one."""
+    driver = SessionDriver(REALTIME).say(text("a", "Two words."), EndUtterance(utterance_id="a"))
+    driver.say(text("b", "word " * 40), EndUtterance(utterance_id="b"))
+    driver.say(CancelUtterance(utterance_id="a", heard_samples=0))
+
+    assert driver.session.outbox.lead_seconds(driver.clock()) <= 4.0
+    assert 4.0 * 24_000 >= sum(m.piece.sample_count for m in of_kind(driver, AudioChunk) if m.utterance_id == "b")
+
+
+def test_empty_text_is_neither_kept_nor_timed() -> None:
+    """Any number of empty pieces changes nothing."""
+    driver = SessionDriver().say(*[text("u", "") for _ in range(1_000)])
+
+    assert (0, None) == (
+        driver.session.utterances.get("u").text_bytes,
+        driver.session.utterances.get("u").first_text_at,
+    )
 
 
 def test_cancel_lets_the_next_utterance_start_at_once() -> None:

@@ -1,11 +1,12 @@
 """Keeps undecodable messages from ending as gRPC's own INTERNAL error without a reason.
 
 gRPC decodes before any handler runs. Here a message that does not decode (invalid UTF-8, garbage) is decoded to an
-exception instead, which the request iterator raises as BAD_CONFIG, so that it is answered like other bad input.
+error instead, so that it is answered like other bad input: a session gets the error in the message's place and refuses
+that message, every other RPC ends with it. What a handler did not expect ends as ENGINE_FAULT.
 """
 
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -40,9 +41,9 @@ def _wrapped(handler: Any) -> Any:
     decode = functools.partial(_decoded, handler.request_deserializer)
     encode = handler.response_serializer
     if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream), decode, encode)
+        return grpc.stream_stream_rpc_method_handler(_streaming(handler.stream_stream, in_session=True), decode, encode)
     if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(_streaming(handler.stream_unary), decode, encode)
+        return grpc.stream_unary_rpc_method_handler(_streaming(handler.stream_unary, in_session=False), decode, encode)
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(_single(handler.unary_stream), decode, encode)
     return grpc.unary_unary_rpc_method_handler(_single(handler.unary_unary), decode, encode)
@@ -56,9 +57,10 @@ def _decoded(decode: Callable[[bytes], Any], data: bytes) -> Any:
         return CallerError(Reason.BAD_CONFIG, message)
 
 
-def _streaming(behaviour: Callable[[AsyncIterator[Any], Any], Any]) -> Any:
+def _streaming(behaviour: Callable[[AsyncIterator[Any], Any], Any], *, in_session: bool) -> Any:
     async def call(request_iterator: AsyncIterator[Any], context: Any) -> Any:
-        return await behaviour(_checked(request_iterator), context)
+        requests = request_iterator if in_session else _checked(request_iterator)
+        return await _answered(behaviour(requests, context), context)
 
     return call
 
@@ -67,9 +69,19 @@ def _single(behaviour: Callable[[Any, Any], Any]) -> Any:
     async def call(request: Any, context: Any) -> Any:
         if isinstance(request, CallerError):
             await abort_async(context, request)
-        return await behaviour(request, context)
+        return await _answered(behaviour(request, context), context)
 
     return call
+
+
+async def _answered(behaviour: Awaitable[Any], context: Any) -> Any:
+    """Await a handler; whatever it did not expect becomes ENGINE_FAULT and a line in the log."""
+    try:
+        return await behaviour
+    except grpc.aio.BaseError:
+        raise
+    except Exception as error:  # noqa: BLE001  # The last line of defence: no exception's text leaves the service.
+        await abort_async(context, error)
 
 
 async def _checked(request_iterator: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -80,11 +80,13 @@ def audio_format_of(audio_format: pb.AudioFormat) -> AudioFormat:
     return AudioFormat(encoding=encoding, sample_rate_hertz=audio_format.sample_rate_hertz or MODEL_SAMPLE_RATE_HERTZ)
 
 
-def client_message(request: pb.StreamingSynthesizeRequest) -> protocol.ClientMessage:
-    """Return a later message of a session; one with an invalid field becomes `Refused`.
+def client_message(request: pb.StreamingSynthesizeRequest | CallerError) -> protocol.ClientMessage:
+    """Return a later message of a session; one with an invalid field, or that did not decode, becomes `Refused`.
 
     A second config raises CONFIG_NOT_FIRST: it ends the session.
     """
+    if isinstance(request, CallerError):
+        return protocol.Refused(utterance_id="", error=request)
     kind = request.WhichOneof("request")
     utterance_id = ""
     if kind == "config":
@@ -116,13 +118,22 @@ def _message(request: pb.StreamingSynthesizeRequest, kind: str | None, utterance
             _check_samples("playback.played_samples", request.playback.played_samples)
             return protocol.PlaybackPosition(utterance_id=utterance_id, played_samples=request.playback.played_samples)
         case "update":
-            change = ConfigChange(
-                request=config_request(request.update.config, streaming=True),
-                paths=tuple(request.update.update_mask.paths),
-            )
-            return protocol.UpdateConfig(change=change)
+            paths = tuple(request.update.update_mask.paths)
+            asked = config_request(_masked(request.update.config, paths), streaming=True)
+            return protocol.UpdateConfig(change=ConfigChange(request=asked, paths=paths))
         case _:
             raise bad_config("request", "is empty, or of a kind that this version does not know")
+
+
+def _masked(config: pb.SessionConfig, paths: tuple[str, ...]) -> pb.SessionConfig:
+    """Return only what a mask names, so that nothing beside it is judged; the format is fixed and never named."""
+    kept = pb.SessionConfig()
+    kept.CopyFrom(config)
+    named = {path.split(".")[0] for path in paths}
+    for field in config.DESCRIPTOR.fields:
+        if field.name == "audio_format" or not named & {field.name, "*"}:
+            kept.ClearField(field.name)
+    return kept
 
 
 def _check_id(path: str, utterance_id: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tts_service.engine import Emit, Renderer
-from tts_service.errors import GreenroomError, Reason, ServiceError
+from tts_service.errors import Reason, ServiceError
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent
 from tts_service.speech.session import Session
@@ -32,7 +32,7 @@ class SessionShell:
         self._clock = clock
         self._woken = asyncio.Event()
         self._read_on = asyncio.Event()
-        self._reader_error: GreenroomError | None = None
+        self._reader_error: Exception | None = None
 
     async def run(self, messages: AsyncIterator[ClientMessage]) -> None:
         """Serve the session; raise the error that it ends with, if any. Every task has ended when this returns."""
@@ -62,7 +62,7 @@ class SessionShell:
                 self._pump()
                 await self._bounded()
             self.session.receive(HalfClose(), self._clock())
-        except GreenroomError as error:
+        except Exception as error:  # noqa: BLE001  # The writer raises it; nothing is swallowed.
             self._reader_error = error
         self._pump()
 

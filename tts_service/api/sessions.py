@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Protocol, TypeVar
 
 from tts_service.errors import Reason, ServiceError
+
+Result = TypeVar("Result")
 
 
 class Drainable(Protocol):
@@ -35,6 +37,7 @@ class Sessions:
         self._shells: set[Drainable] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._draining = asyncio.Event()
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
@@ -51,19 +54,34 @@ class Sessions:
             if not self._count:
                 self._empty.set()
 
+    async def unless_draining(self, wait: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for something, or raise DRAINING when the service begins to stop before it has come."""
+        waiting = asyncio.ensure_future(wait)
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait({waiting, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                self._check()
+            return await waiting
+        finally:
+            waiting.cancel()
+            draining.cancel()
+
     def _check(self) -> None:
         if self.drain_deadline is not None:
             seconds_left = max(0.0, self.drain_deadline - self._clock())
             message = "the service is stopping; speak elsewhere"
             raise ServiceError(Reason.DRAINING, message, retry_after_seconds=seconds_left)
         if self._count >= self.limit:
-            message = f"all {self.limit} sessions are taken"
+            message = f"all {self.limit} places are taken"
             raise ServiceError(Reason.AT_CAPACITY, message, retry_after_seconds=1.0)
 
     @contextlib.contextmanager
     def listed(self, shell: Drainable) -> Iterator[None]:
         """Keep a session on the list of those that hear of a drain."""
         self._shells.add(shell)
+        if self.drain_deadline is not None:
+            shell.drain(self.drain_deadline)
         try:
             yield
         finally:
@@ -82,6 +100,7 @@ class Sessions:
     def drain(self, deadline: float) -> None:
         """Refuse new sessions from now on, and tell the open ones."""
         self.drain_deadline = deadline
+        self._draining.set()
         for shell in tuple(self._shells):
             shell.drain(deadline)
 

@@ -79,13 +79,15 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                 with self._sessions.admitted():
                     await self._session(session_id, request_iterator, context)
             except GreenroomError as error:
-                log.info("session_refused", reason=error.reason.value, message=error.message)
+                log.info("session_failed", reason=error.reason.value, message=error.message)
                 await abort_async(context, error)
 
     async def _session(
         self, session_id: str, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
     ) -> None:
-        config = await _first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
+        config = await self._sessions.unless_draining(
+            _first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
+        )
         session = self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
         self._engine.prefetch()
 
@@ -97,7 +99,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         log.info("session_opened", voice=session.config.voice, model=session.config.model)
         with self._sessions.listed(shell):
             try:
-                await shell.run(_client_messages(request_iterator))
+                await shell.run(self._client_messages(request_iterator))
             finally:
                 log.info("session_closed")
 
@@ -110,7 +112,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                 with self._sessions.admitted():
                     await self._whole_text(request, context)
             except GreenroomError as error:
-                log.info("synthesis_refused", reason=error.reason.value, message=error.message)
+                log.info("synthesis_failed", reason=error.reason.value, message=error.message)
                 await abort_async(context, error)
 
     async def _whole_text(self, request: pb.SynthesizeRequest, context: Any) -> None:
@@ -121,6 +123,9 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             raise bad_config("text", f"holds more than {limit} bytes", Reason.TEXT_TOO_LONG)
         asked = requests.whole_text_request(request.config)
         session = self._open(asked, Pacing.NONE)
+        log.info("synthesis_opened", voice=session.config.voice, model=session.config.model)
+        if self._settings.log_text:
+            log.info("text_received", utterance_id=WHOLE_TEXT_ID, text=request.text)
 
         async def write(message: protocol.ServerMessage) -> None:
             self._log(message)
@@ -143,6 +148,15 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         )
         return Session(asked, self._offer, defaults, self._settings.limits, now=self._clock())
 
+    async def _client_messages(
+        self, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest]
+    ) -> AsyncIterator[protocol.ClientMessage]:
+        async for request in request_iterator:
+            message = requests.client_message(request)
+            if self._settings.log_text and isinstance(message, protocol.TextChunk):
+                log.info("text_received", utterance_id=message.utterance_id, text=message.text)
+            yield message
+
     def _renderer(self, emit: Emit) -> Renderer:
         return Renderer(self._engine, emit)
 
@@ -159,13 +173,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                     underruns=message.underruns,
                 )
             case protocol.UtteranceCancelled():
-                spoken = {"text_spoken": message.text_spoken} if self._settings.log_text else {}
-                log.info(
-                    "utterance_cancelled",
-                    utterance_id=message.utterance_id,
-                    samples_sent=message.samples_sent,
-                    **spoken,
-                )
+                log.info("utterance_cancelled", utterance_id=message.utterance_id, samples_sent=message.samples_sent)
             case protocol.UtteranceError(error=error):
                 log.warning(
                     "utterance_error",
@@ -197,8 +205,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     ) -> pb.DetectWatermarkResponse:
         """Look for the watermark."""
         try:
-            with self._sessions.admitted():
-                return await self._detection.detect(request_iterator)
+            return await self._detection.detect(request_iterator)
         except GreenroomError as error:
             await abort_async(context, error)
 
@@ -219,23 +226,18 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
 
 async def _first_config(
-    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], timeout_seconds: float
+    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest | CallerError], timeout_seconds: float
 ) -> pb.SessionConfig:
     try:
         async with asyncio.timeout(timeout_seconds):
             first = await anext(aiter(request_iterator), None)
     except TimeoutError:
         raise ServiceError(Reason.IDLE_TIMEOUT, f"no config came within {timeout_seconds:g} s") from None
+    if isinstance(first, CallerError):
+        raise first
     if first is None or first.WhichOneof("request") != "config":
         raise CallerError(Reason.CONFIG_NOT_FIRST, "the first message of a session must be its config")
     return first.config
-
-
-async def _client_messages(
-    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest],
-) -> AsyncIterator[protocol.ClientMessage]:
-    async for request in request_iterator:
-        yield requests.client_message(request)
 
 
 async def _whole_utterance(text: str) -> AsyncIterator[protocol.ClientMessage]:

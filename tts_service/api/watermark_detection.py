@@ -1,17 +1,19 @@
-"""DetectWatermark: collects uploaded audio within its limits and asks the detector, under a lease on it."""
+"""DetectWatermark: collects uploaded audio within its limits and asks the detector, beside speech, not before it."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.requests import audio_format_of
 from tts_service.api.responses import duration
+from tts_service.api.sessions import Sessions
 from tts_service.engine import Engine
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.speech import watermark
 from tts_service.speech.decoded_audio import decode_audio
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, WATERMARK_DETECTOR, AudioFormat
+from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, WATERMARK_DETECTOR, AudioFormat, Waveform
 
 _VERDICTS = {
     watermark.Verdict.PRESENT: pb.WATERMARK_VERDICT_PRESENT,
@@ -30,12 +32,28 @@ class DetectionLimits:
     upload_seconds: float = 300.0
 
 
+class _BorrowedDetector:
+    """The detector, leased anew for every piece."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def score(self, samples: Waveform) -> float:
+        """Return the detector's confidence."""
+        return float(self._engine.borrow(WATERMARK_DETECTOR, lambda detector: detector.score(samples)))
+
+    def __repr__(self) -> str:
+        return f"<_BorrowedDetector of {self._engine!r}>"
+
+
 class Detection:
     """Looks for the watermark in audio that clients upload."""
 
-    def __init__(self, engine: Engine, limits: DetectionLimits) -> None:
+    def __init__(self, engine: Engine, limits: DetectionLimits, *, places: Sessions, executor: Executor) -> None:
         self.limits = limits
         self._engine = engine
+        self._places = places
+        self._executor = executor
 
     async def detect(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> pb.DetectWatermarkResponse:
         """Read the upload and answer; raise BAD_CONFIG or BAD_AUDIO."""
@@ -46,16 +64,16 @@ class Detection:
             message = f"the upload was not complete within {self.limits.upload_seconds:g} s"
             raise ServiceError(Reason.IDLE_TIMEOUT, message) from None
 
-        def look(detector: watermark.Detector) -> watermark.Detection:
-            samples = decode_audio(data, audio_format, max_seconds=self.limits.seconds)
-            return watermark.detect(detector, samples, sample_rate_hertz=MODEL_SAMPLE_RATE_HERTZ)
-
-        found, _ = await self._engine.step(
-            frozenset({WATERMARK_DETECTOR}), lambda leased: look(leased[WATERMARK_DETECTOR])
-        )
+        with self._places.admitted():
+            found = await asyncio.get_running_loop().run_in_executor(self._executor, self._look, data, audio_format)
         return pb.DetectWatermarkResponse(
             verdict=_VERDICTS[found.verdict], score=found.score, duration=duration(found.seconds)
         )
+
+    def _look(self, data: bytes, audio_format: AudioFormat) -> watermark.Detection:
+        """Decode without a lease, then score piece by piece under one each, so that speech is never held up."""
+        samples = decode_audio(data, audio_format, max_seconds=self.limits.seconds)
+        return watermark.detect(_BorrowedDetector(self._engine), samples, sample_rate_hertz=MODEL_SAMPLE_RATE_HERTZ)
 
     async def _upload(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> tuple[AudioFormat, bytes]:
         audio_format: AudioFormat | None = None

@@ -129,8 +129,13 @@ class Outbox:
             self.clock = playback.reported(playback.advanced(self.clock, now), played_seconds, now)
 
     def interrupted(self, utterance_id: str, heard_samples: int | None, now: float) -> None:
-        """Note that the client dropped what it had not played."""
+        """Note that the client dropped what it had not played of an utterance; a later one's audio stays with it."""
         if utterance_id not in self._offsets:
+            return
+        ids = list(self._offsets)
+        later = ids[ids.index(utterance_id) + 1 :]
+        if later:
+            self.clock = playback.skipped(self.clock, self._offsets[later[0]], now)
             return
         if heard_samples is not None:
             self.played(utterance_id, heard_samples, now)

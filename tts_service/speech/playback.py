@@ -24,6 +24,8 @@ class PlaybackClock:
     as_of: float = 0.0
     """When played_seconds was true."""
     reported_at: float | None = None
+    reported_seconds: float = 0.0
+    """The last report. It alone bounds the next one: what the model made of the time since is no report."""
     dry_since: float | None = None
     """When the player ran out of audio; None while it has some, or has not begun."""
 
@@ -51,10 +53,18 @@ def sent(clock: PlaybackClock, seconds: float, now: float) -> PlaybackClock:
 
 def reported(clock: PlaybackClock, played_seconds: float, now: float) -> PlaybackClock:
     """Return the clock after the client's word; a report that goes back or beyond what was sent is bounded."""
-    least = clock.played_seconds if clock.reported_at is not None else 0.0
-    played = min(max(played_seconds, least), clock.sent_seconds)
+    played = min(max(played_seconds, clock.reported_seconds), clock.sent_seconds)
     dry_since = now if played >= clock.sent_seconds > 0.0 else None
-    return replace(clock, played_seconds=played, as_of=now, reported_at=now, dry_since=dry_since)
+    return replace(
+        clock, played_seconds=played, as_of=now, reported_at=now, reported_seconds=played, dry_since=dry_since
+    )
+
+
+def skipped(clock: PlaybackClock, to_seconds: float, now: float) -> PlaybackClock:
+    """Return the clock after the client dropped what it had not played before this position."""
+    clock = advanced(clock, now)
+    played = min(max(clock.played_seconds, to_seconds), clock.sent_seconds)
+    return replace(clock, played_seconds=played, as_of=now, reported_at=None, dry_since=None)
 
 
 def discarded(clock: PlaybackClock, now: float) -> PlaybackClock:

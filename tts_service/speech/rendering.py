@@ -65,6 +65,16 @@ class AudioMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSpoken:
+    """A segment's length is known; its pieces follow."""
+
+    utterance_id: str
+    segment: Segment
+    sample_start: int
+    sample_end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentMade:
     """A segment's speech is among the pieces made so far."""
 
@@ -92,4 +102,4 @@ class RenderFailed:
     error: GreenroomError
 
 
-RenderEvent = RenderStarted | RestoreAwaited | AudioMade | SegmentMade | AudioFinished | RenderFailed
+RenderEvent = RenderStarted | RestoreAwaited | SegmentSpoken | AudioMade | SegmentMade | AudioFinished | RenderFailed

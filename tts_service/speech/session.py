@@ -44,6 +44,7 @@ from tts_service.speech.rendering import (
     RenderStarted,
     RestoreAwaited,
     SegmentMade,
+    SegmentSpoken,
 )
 from tts_service.speech.session_config import (
     ConfigRequest,
@@ -221,6 +222,8 @@ class Session:
                 is_behind = bool(utterance.outgoing)
                 utterance.add_piece(piece)
                 return not is_behind
+            case SegmentSpoken():
+                utterance.segment_spoken(event)
             case SegmentMade():
                 utterance.segment_made(event)
             case AudioFinished():

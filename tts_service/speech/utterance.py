@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tts_service.speech.protocol import WaitingFor
-from tts_service.speech.rendering import AudioFinished, SegmentMade
+from tts_service.speech.rendering import AudioFinished, SegmentMade, SegmentSpoken
 from tts_service.speech.segments import SegmentBuffer, is_speakable
 from tts_service.speech.session_config import Aggregation, SessionConfig
 from tts_service.speech.session_table import Phase
@@ -58,6 +58,8 @@ class Utterance:
         self.waiting_since: float | None = None
         self.outgoing: deque[Outgoing] = deque()
         self.spans: list[SegmentSpan] = []
+        self.current_span: SegmentSpan | None = None
+        """The segment whose audio is being made, once its length is known."""
         self.flushes: deque[FlushMark] = deque()
         self.rendering = False
         self.render_started_at: float | None = None
@@ -87,6 +89,8 @@ class Utterance:
 
     def write(self, text: str, now: float) -> None:
         """Take text in; segments that are certain become ready."""
+        if not text:
+            return
         self._pieces.append(text)
         self.text_bytes += len(text.encode())
         if self.first_text_at is None:
@@ -176,8 +180,15 @@ class Utterance:
         if piece.data or piece.sample_count:
             self.outgoing.append(piece)
 
+    def segment_spoken(self, event: SegmentSpoken) -> None:
+        """Note how long the segment is whose pieces are coming."""
+        self.current_span = SegmentSpan(
+            segment=event.segment, sample_start=event.sample_start, sample_end=event.sample_end
+        )
+
     def segment_made(self, event: SegmentMade) -> None:
         """Note that a segment's speech is among the pieces so far."""
+        self.current_span = None
         self.rendering = False
         self.compute_seconds += event.compute_seconds
         self._cover(event.segment, event.sample_start, event.sample_end)
@@ -243,7 +254,8 @@ class Utterance:
         """Return the text heard and the rest; a segment counts once half of its audio was heard."""
         heard = self.samples_sent if heard_samples is None else min(heard_samples, self.samples_sent)
         spoken_end = 0
-        for span in self.spans:
+        current = [self.current_span] if self.current_span is not None else []
+        for span in [*self.spans, *current]:
             if heard * 2 < span.sample_start + span.sample_end or not heard:
                 break
             spoken_end = span.segment.text_end

@@ -42,7 +42,9 @@ class Utterances:
         if len(self.open) > self._limits.waiting_utterances:
             return too_many(f"{self._limits.waiting_utterances} utterances wait already", retry_after_seconds=1.0)
         if len(self._past) + len(self.open) >= self._limits.utterances:
-            return too_many(f"a session holds {self._limits.utterances} utterances; open another session")
+            return too_many(
+                f"a session holds {self._limits.utterances} utterances; open another session", retry_after_seconds=0.0
+            )
         return None
 
     def create(self, utterance_id: str, config: SessionConfig, now: float) -> None:

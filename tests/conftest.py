@@ -1,0 +1,7 @@
+"""What holds for all tests."""
+
+import signal
+
+# A shell that starts a job in the background has it ignore SIGINT, and children inherit that; tests that interrupt
+# a command need the usual disposition, wherever they are started from.
+signal.signal(signal.SIGINT, signal.default_int_handler)
