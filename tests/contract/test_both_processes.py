@@ -209,7 +209,8 @@ def test_override_evicts_and_its_release_brings_the_module_back_on_demand(both: 
     loosen(both)
     with both.policy_channel() as channel:
         wish = policy_pb2.Override(service="default", module="voice", kind=policy_pb2.OVERRIDE_KIND_EVICT)
-        both.policy(channel).SetOverride(policy_pb2.SetOverrideRequest(override=wish), timeout=10)
+        asked = policy_pb2.SetOverrideRequest(override=wish)
+        assert eventually(lambda: _answers(lambda: both.policy(channel).SetOverride(asked, timeout=10)))
         left = eventually(lambda: "voice" not in at_home(both))
         spoken = speak(both)
         both.policy(channel).ClearOverride(
