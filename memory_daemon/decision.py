@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from memory_daemon.marks import Marks, Policy
 from memory_daemon.orders import Check, Observation, ServiceView
-from memory_daemon.types import MemorySample, ModuleName, Pressure, ServiceName, size_text
+from memory_daemon.types import MemorySample, ModuleName, PendingMove, Pressure, ServiceName, size_text
+
+PENDING_WORDS = {"budget": "out of budget", "operator": "pinned by its service's configuration"}
+"""Reasons of a pending move that are no words for a module."""
 
 Named = tuple[ServiceName, ModuleName]
 """A module of a service."""
@@ -80,5 +83,9 @@ def released_words(seen: Observation, *, released_bytes: int, expected_bytes: in
     words = f"{size_text(released_bytes)} of {size_text(expected_bytes)} were released"
     if late_seconds is None:
         return words
-    pending = [f"{move.module} is {move.reason}" for view in seen.services for move in view.report.pending_moves]
+    pending = [_pending_words(move) for view in seen.services for move in view.report.pending_moves]
     return f"{words} in {late_seconds:g} s" + (f": {', '.join(pending)}" if pending else "")
+
+
+def _pending_words(move: PendingMove) -> str:
+    return f"{move.module} is {PENDING_WORDS.get(move.reason, move.reason)}"

@@ -1,7 +1,9 @@
 """What the journal holds: one typed record a line, with the schema's version and the time in front.
 
-A record says what was so, never what to conclude, so that another policy can be tried on it. Fields may be added in
-one schema version, and readers ignore those that they do not know; anything else raises the version.
+A record says what was so, never what to conclude, so that another policy can be tried on it. What a decision was made
+from stands in the decision's own record: samples and reports that tell nothing new are not written, but a decision
+depends on them too (how fast memory fills, who was used), so that only this makes it repeatable. Fields may be added
+in one schema version, and readers ignore those that they do not know; anything else raises the version.
 """
 
 import json
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from memory_daemon.marks import Policy
+from memory_daemon.orders import DeviceState, Observation
 from memory_daemon.types import (
     DeviceId,
     ModuleName,
@@ -41,7 +44,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """A reading of memory; `error` says why there is none."""
+    """A reading of memory; `error` says why there is none. `confirms`: read again before acting on the one before."""
 
     kind: Literal["sample"] = "sample"
     device: DeviceId
@@ -49,6 +52,7 @@ class Sampled:
     total_bytes: int = 0
     free_bytes: int = 0
     error: str = ""
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +111,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """All that a decision was made from: `decide(state, seen, policy)` makes it again."""
+
+    state: DeviceState
+    seen: Observation
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionMade:
-    """What was decided for a device, and why; modules as `service/module`."""
+    """What was decided for a device, and why; modules as `service/module`. `basis` None in an older journal."""
 
     kind: Literal["decision"] = "decision"
     device: DeviceId
@@ -116,6 +129,7 @@ class DecisionMade:
     reason: str
     evict: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,13 @@ neither the loop nor the service ever waits for the other. What ends a reign dec
 Taking over is done once: after this daemon was let in, it comes back only as the holder that it is.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import structlog
@@ -66,8 +68,8 @@ class Ending:
 
 
 def dial(socket: Path) -> grpc.Channel:
-    """Return a channel to a Unix socket; it connects when it is used."""
-    return grpc.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
+    """Return a channel to a Unix socket, percent-encoded as gRPC's URIs are; it connects when it is used."""
+    return grpc.insecure_channel(f"unix:{quote(os.fsencode(socket))}", options=_CHANNEL_OPTIONS)
 
 
 def retry_seconds(state: LinkState, failures: int, jitter: float) -> float:

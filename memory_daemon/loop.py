@@ -13,6 +13,7 @@ from typing import Protocol
 from memory_daemon.board import Board, DeviceStatus
 from memory_daemon.decision import Decision
 from memory_daemon.director import Director
+from memory_daemon.journal_records import Basis
 from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Policy
@@ -154,10 +155,11 @@ class Loop:
         seen = Observation(sample=self._sampler.sample(device), services=services, overridden=overridden)
         after, decision = decide(state, seen, policy)
         if decision.resample:
+            self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
             # Memory may have come back while it was decided: nothing moves on a reading that is not confirmed.
             seen = replace(seen, sample=self._sampler.sample(device), confirmed=True)
             after, decision = decide(state, seen, policy)
-        self._recorder.sampled(seen.sample, decision)
+        self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
         self._director.note(seen.sample, decision)
         return Watched(state=after, sample=seen.sample, decision=decision)
 

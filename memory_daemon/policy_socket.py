@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from memory_daemon.errors import StartupError
 from memory_daemon.state_folder import take_lock
@@ -28,8 +29,8 @@ class SocketPlace:
 
     @property
     def address(self) -> str:
-        """What gRPC binds to."""
-        return f"unix:{self.path}"
+        """What gRPC binds to: percent-encoded, because gRPC reads it as part of a URI."""
+        return f"unix:{quote(os.fsencode(self.path))}"
 
     def open_to_group(self) -> None:
         """Let the group in, once the socket is there."""

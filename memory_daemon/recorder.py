@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from memory_daemon.decision import Decision
 from memory_daemon.journal_records import (
+    Basis,
     DecisionMade,
     Demanded,
     Directed,
@@ -17,7 +18,8 @@ from memory_daemon.journal_records import (
     ServiceChanged,
 )
 from memory_daemon.link_view import LinkView
-from memory_daemon.types import DeviceId, MemorySample, ModuleName, Override, ResidencyReport, Sample, ServiceName, Wish
+from memory_daemon.orders import Observation
+from memory_daemon.types import DeviceId, MemorySample, ModuleName, Override, ResidencyReport, ServiceName, Wish
 
 SAMPLE_SHARE = 0.01
 """Free memory that moved by this share of the total is news."""
@@ -63,22 +65,18 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<Recorder {len(self._samples)} devices | {len(self._services)} services>"
 
-    def sampled(self, sample: Sample, decision: Decision) -> None:
-        """Record a reading when it tells something, and a decision when it has a reason."""
-        record = _sampled(sample, decision)
-        if _is_news(self._samples.get(sample.device), record, self._clock(), SAMPLE_SECONDS, _sample_differs):
-            self._samples[sample.device] = _Kept(seconds=self._clock(), record=record)
+    def decided(self, basis: Basis, decision: Decision) -> None:
+        """Record a decision that has a reason, with all that it was made from, and a reading that tells something.
+
+        A reading tells something if memory has moved, if a decision follows from it, or if it was taken to confirm one.
+        """
+        record = _sampled(basis.seen, decision)
+        kept, leads_on = self._samples.get(record.device), decision.resample or record.confirms or decision.reason
+        if leads_on or _is_news(kept, record, self._clock(), SAMPLE_SECONDS, _sample_differs):
+            self._samples[record.device] = _Kept(seconds=self._clock(), record=record)
             self._write(record)
         if decision.reason:
-            self._write(
-                DecisionMade(
-                    device=sample.device,
-                    pressure=decision.pressure,
-                    reason=decision.reason,
-                    evict=tuple(f"{service}/{module}" for service, module in decision.evict),
-                    restore=tuple(f"{service}/{module}" for service, module in decision.restore),
-                )
-            )
+            self._write(decision_record(basis, decision))
 
     def services(self, views: tuple[LinkView, ...]) -> None:
         """Record who came and went, what they said, and what was asked of them."""
@@ -146,7 +144,20 @@ class Recorder:
             self._refusals.pop(service, None)
 
 
-def _sampled(sample: Sample, decision: Decision) -> Sampled:
+def decision_record(basis: Basis, decision: Decision) -> DecisionMade:
+    """Return what the journal says of a decision."""
+    return DecisionMade(
+        device=basis.seen.sample.device,
+        pressure=decision.pressure,
+        reason=decision.reason,
+        evict=tuple(f"{service}/{module}" for service, module in decision.evict),
+        restore=tuple(f"{service}/{module}" for service, module in decision.restore),
+        basis=basis,
+    )
+
+
+def _sampled(seen: Observation, decision: Decision) -> Sampled:
+    sample = seen.sample
     if isinstance(sample, MemorySample):
         total_bytes, free_bytes, error = sample.total_bytes, sample.free_bytes, ""
     else:
@@ -157,6 +168,7 @@ def _sampled(sample: Sample, decision: Decision) -> Sampled:
         total_bytes=total_bytes,
         free_bytes=free_bytes,
         error=error,
+        confirms=seen.confirmed,
     )
 
 

@@ -135,7 +135,7 @@ class ModuleStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingMove:
-    """A move that is wanted but cannot be made yet. `reason` is leased, claimed, budget or moving."""
+    """A move that is wanted but cannot be made yet. `reason` is leased, claimed, budget, moving or operator."""
 
     module: ModuleName
     tier: Tier

@@ -47,7 +47,7 @@ def default_control_socket(service_name: str, *, environment: Mapping[str, str] 
     temporary, user_id = Path(tempfile.gettempdir()), os.getuid()
     root = _root(environment, temporary, user_id)
     try:
-        if environment.get("XDG_RUNTIME_DIR"):
+        if _runtime(environment) is not None:
             _make(root)
         else:
             _make_private(root, user_id)
@@ -160,8 +160,14 @@ class ControlSocket:
 
 
 def _root(environment: Mapping[str, str], temporary: Path, user_id: int) -> Path:
-    runtime = environment.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "greenroom" if runtime else temporary / f"greenroom-{user_id}"
+    runtime = _runtime(environment)
+    return temporary / f"greenroom-{user_id}" if runtime is None else runtime / "greenroom"
+
+
+def _runtime(environment: Mapping[str, str]) -> Path | None:
+    """Return XDG_RUNTIME_DIR; its specification wants a relative path ignored, so that no two programs differ."""
+    runtime = Path(environment.get("XDG_RUNTIME_DIR", ""))
+    return runtime if runtime.is_absolute() else None
 
 
 def _make(folder: Path) -> None:

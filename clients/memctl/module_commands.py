@@ -1,7 +1,8 @@
 """`memctl evict`, `restore`, `pin`, `hold`, `release`: an operator's override for one module.
 
 An override goes to the daemon, which keeps it in force for its time and over a restart. With --direct the service
-itself is asked, past the daemon: that has no time to live, so it is never done unasked.
+itself is asked, past the daemon: that has no time to live, so it is never done unasked, and it ends when a daemon
+gives its first directive.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,11 @@ For = Annotated[
     str | None, typer.Option("--for", metavar="TIME", help="How long it holds, 1s to 30d, as in 10m or 1h30m.")
 ]
 Direct = Annotated[
-    bool, typer.Option("--direct", help="Ask the service itself, where no daemon governs; holds until released.")
+    bool,
+    typer.Option(
+        "--direct",
+        help="Ask the service itself, where no daemon governs; holds until released or a daemon begins to govern.",
+    ),
 ]
 
 

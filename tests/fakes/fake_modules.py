@@ -142,6 +142,7 @@ def fake_residency(
     pinned: Collection[str] = (),
     stay_seconds: float = 0.0,
     linger_seconds: float = 10.0,
+    restore_timeout_seconds: float = 30.0,
 ) -> ResidencyManager:
     """Return a manager over fake modules, not started."""
     return ResidencyManager(
@@ -151,6 +152,7 @@ def fake_residency(
         pinned_modules=tuple(ModuleName(name) for name in pinned),
         linger_seconds=linger_seconds,
         stay_seconds=stay_seconds,
+        restore_timeout_seconds=restore_timeout_seconds,
         clock=clock,
         wall_clock=lambda: 1_700_000_000.0 + clock(),
     )

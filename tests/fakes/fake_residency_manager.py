@@ -69,8 +69,8 @@ class FakeResidencyManager:
         """The directive in force."""
         return self._directive
 
-    def set_directive(self, directive: Directive | None) -> None:
-        """Take a directive as a whole, or refuse it as a whole."""
+    def set_directive(self, directive: Directive | None) -> tuple[ModuleName, ...]:
+        """Take a directive as a whole, or refuse it as a whole; it ends what operators placed."""
         if self.block is not None:
             self.block.wait()
         if self.directive_fault is not None:
@@ -80,8 +80,10 @@ class FakeResidencyManager:
         with self._lock:
             self.calls.append(directive)
             self._directive = directive
+            ended = self._end_placements() if directive is not None else ()
             self._settle()
         self._announce()
+        return ended
 
     def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:
         """Move one module for an operator, waiting for its leases."""
@@ -91,6 +93,8 @@ class FakeResidencyManager:
         if tier is not None and tier not in TIERS:
             raise bad_config("tier", f"{module} has no tier {tier.name}")
         with self._lock:
+            if self._directive is not None:
+                raise CallerError(Reason.GOVERNED, "a directive is in force")
             known = self._modules[module]
             known.operator = tier
             self._settle()
@@ -193,6 +197,12 @@ class FakeResidencyManager:
                 raise bad_config(f"{where}.module", f"{placement.module} is listed twice")
             if placement.tier not in TIERS:
                 raise bad_config(f"{where}.tier", f"{placement.module} has no tier {placement.tier.name}")
+
+    def _end_placements(self) -> tuple[ModuleName, ...]:
+        ended = tuple(name for name, module in self._modules.items() if module.operator is not None)
+        for name in ended:
+            self._modules[name].operator = None
+        return ended
 
     def _wanted(self, name: ModuleName) -> Tier:
         """Operator over directive over home."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2
@@ -85,7 +86,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
         self._reign = None
         self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=(("grpc.so_reuseport", 0),))
         residency_pb2_grpc.add_ResidencyServiceServicer_to_server(self, self._server)
-        self._server.add_insecure_port(f"unix:{self.socket}")
+        self._server.add_insecure_port(f"unix:{quote(str(self.socket))}")
         self._server.start()
 
     def stop(self) -> None:

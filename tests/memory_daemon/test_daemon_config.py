@@ -1,5 +1,6 @@
 """What an operator can set: sources, precedence and refusals."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_folder_without_xdg_is_below_the_temporary_one(monkeypatch: pytest.Monke
 
     assert actual.parent.parent == tmp_path
     assert actual.parent.name.startswith("greenroom-")
+
+
+def test_relative_runtime_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the XDG specification says; the service and memctl do the same."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = load_config(None, {})
+    folder = tmp_path / f"greenroom-{os.getuid()}"
+
+    assert (folder / "policy.sock", folder / "services", 0o700) == (
+        config.effective_policy_socket,
+        config.effective_services_dir,
+        config.policy_folder_mode,
+    )
 
 
 def test_sources_win_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

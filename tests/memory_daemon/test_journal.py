@@ -86,7 +86,7 @@ def test_lines_of_the_journal_name_schema_time_and_kind_first(tmp_path: Path) ->
     journal_in(tmp_path).write(EVERY_KIND[1])
     expected = (
         '{"schema":1,"time":1000.0,"kind":"sample","device":"host","pressure":"low","total_bytes":10,'
-        '"free_bytes":1,"error":""}\n'
+        '"free_bytes":1,"error":"","confirms":false}\n'
     )
 
     assert expected == journal_path(tmp_path).read_text()

@@ -78,6 +78,15 @@ def governed(link: Link) -> bool:
     return link.view.state is LinkState.GOVERNING
 
 
+def test_link_to_socket_with_odd_characters_reaches_it(tmp_path: Path, stack: ExitStack) -> None:
+    """A path is no URI: what would mean something in one is percent-encoded."""
+    (tmp_path / "100%25 of me").mkdir()
+    fake = stack.enter_context(running(FakeService(tmp_path / "100%25 of me" / "speech#1?.sock", MODULES)))
+    link = stack.enter_context(linked(fake.socket))
+
+    assert wait_until(lambda: governed(link))
+
+
 def test_link_to_service_shows_its_welcome(service: FakeService, stack: ExitStack) -> None:
     """A service that lets us in is shown with epoch, device, modules and its own name."""
     link = stack.enter_context(linked(service.socket))

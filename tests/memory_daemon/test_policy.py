@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from memory_daemon.decision import Decision
+from memory_daemon.decision import Decision, released_words
 from memory_daemon.marks import Mark, Policy
 from memory_daemon.orders import DeviceState, Observation, ServiceView
 from memory_daemon.policy import decide
 from memory_daemon.types import (
     HOST,
     ModuleName,
+    PendingMove,
     Pressure,
     Sample,
     SampleFailed,
+    Tier,
     Urgency,
 )
 from tests.fakes.memory_views import SPEECH, away, seen, service, used
@@ -244,6 +246,21 @@ def test_unreadable_memory_decides_nothing(sample: Sample, expected: list[str]) 
     state, decision = decide(state, Observation(sample=sample, services=(MODULES,)), POLICY)
 
     assert (expected, ()) == (list(state.services[SPEECH].orders), decision.evict)
+
+
+def test_late_release_says_what_still_holds_modules_in_words() -> None:
+    """An operator who asked in vain for what his service's configuration pins is told so."""
+    pending = tuple(
+        PendingMove(module=ModuleName(reason), tier=Tier.DISK, reason=reason)
+        for reason in ("leased", "budget", "operator")
+    )
+    view = service(name=SPEECH)
+    view = replace(view, report=replace(view.report, pending_moves=pending))
+    words = released_words(seen(view), released_bytes=0, expected_bytes=100, late_seconds=2.0)
+
+    assert words.endswith(
+        "leased is leased, budget is out of budget, operator is pinned by its service's configuration"
+    )
 
 
 def test_blindness_longer_than_a_directive_ends_what_was_wanted() -> None:

@@ -1,8 +1,10 @@
 """The policy socket's place: who may have it, and what may lie in its way."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from memory_daemon.errors import StartupError
@@ -15,6 +17,18 @@ def test_place_in_a_new_folder_is_private_to_user_and_group(tmp_path: Path) -> N
     place.release()
 
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750
+
+
+def test_place_with_odd_characters_is_where_grpc_binds(tmp_path: Path) -> None:
+    """An address is a URI: what would mean something in one is percent-encoded, and the file has its own name."""
+    place = take_place(tmp_path / "100%25 of me" / "policy#1?.sock")
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_insecure_port(place.address)
+    found = [path.name for path in place.path.parent.iterdir() if path.is_socket()]
+    server.stop(None).wait()
+    place.release()
+
+    assert ["policy#1?.sock"] == found
 
 
 def test_place_with_a_dead_socket_is_cleared(tmp_path: Path) -> None:

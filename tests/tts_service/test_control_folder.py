@@ -92,11 +92,28 @@ def test_services_folder_is_where_the_daemon_looks() -> None:
     temporary = Path("/temporary")
     folders = [
         control_socket.services_folder(environment, temporary=temporary, user_id=7)
-        for environment in ({"XDG_RUNTIME_DIR": "/run/user/7"}, {}, {"XDG_RUNTIME_DIR": ""})
+        for environment in (
+            {"XDG_RUNTIME_DIR": "/run/user/7"},
+            {},
+            {"XDG_RUNTIME_DIR": ""},
+            {"XDG_RUNTIME_DIR": "relative"},
+        )
     ]
 
     assert [
         Path("/run/user/7/greenroom/services"),
         Path("/temporary/greenroom-7/services"),
         Path("/temporary/greenroom-7/services"),
+        Path("/temporary/greenroom-7/services"),
     ] == folders
+
+
+def test_relative_runtime_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the XDG specification says: nothing is made below the folder that we happen to be in."""
+    (tmp_path / "here" / "relative").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = default_control_socket("default", environment={"XDG_RUNTIME_DIR": "relative"})
+
+    assert path.is_relative_to(tmp_path / f"greenroom-{os.getuid()}")
+    assert (path.parent.parent.stat().st_mode & 0o777, []) == (0o700, list((tmp_path / "here" / "relative").iterdir()))

@@ -212,6 +212,21 @@ def test_operator_is_refused_while_governed_and_served_afterwards(
     assert (Reason.GOVERNED, Tier.DISK, "", [None]) == (refused.value.reason, status.tier, pending, manager.calls[1:])
 
 
+def test_first_directive_ends_what_operators_placed_and_says_so(
+    governance: Governance, manager: FakeResidencyManager
+) -> None:
+    """Attaching alone ends nothing; the governor's first word does, and the log names the modules."""
+    governance.place(VOICE, Tier.DISK, timeout_seconds=0.0)
+    governance.attach(FIRST, on_superseded=nothing)
+    before = manager.report().modules[0].tier
+    with capture_logs() as logs:
+        for version in (1, 2):
+            governance.direct(Directive(epoch=1, version=version, valid_for_seconds=10.0), stream_epoch=1)
+    told = [each["modules"] for each in logs if each["event"] == "placements_ended"]
+
+    assert (Tier.DISK, [[VOICE]], Tier.HOST) == (before, told, manager.report().modules[0].tier)
+
+
 def test_timer_ends_a_word_by_itself(running: Governance, manager: FakeResidencyManager) -> None:
     """Nobody needs to call for a word to end."""
     running.attach(FIRST, on_superseded=nothing)

@@ -50,8 +50,8 @@ def _states(manager: ResidencyManager) -> dict[str, ModuleState]:
 
 
 def test_restore_that_fails_breaks_the_module_and_nothing_else(manager: ResidencyManager, modules: FakeModules) -> None:
-    """Who waits is told, the log says why, and the other modules work on."""
-    modules.faults["a"].append(ValueError("file is damaged"))
+    """Who waits is told without the path that the cause may name, the log says why, and the other modules work on."""
+    modules.faults["a"].append(ValueError("/home/ann/.cache/a.safetensors is damaged"))
     waits = manager.prepare({A, B})
     with capture_logs() as logs:
         manager.make_moves()
@@ -60,7 +60,7 @@ def test_restore_that_fails_breaks_the_module_and_nothing_else(manager: Residenc
     error = waits.exception(0)
 
     assert isinstance(error, ServiceError)
-    assert (Reason.ENGINE_FAULT, "a could not be brought back: a cannot be loaded: file is damaged") == (
+    assert (Reason.ENGINE_FAULT, "a could not be brought back; the service's log says why") == (
         error.reason,
         error.message,
     )
@@ -68,7 +68,9 @@ def test_restore_that_fails_breaks_the_module_and_nothing_else(manager: Residenc
         _states(manager),
         others,
     )
-    assert [("module_broken", "error")] == [(each["event"], each["log_level"]) for each in logs]
+    assert [("module_broken", "error", True)] == [
+        (each["event"], each["log_level"], bool(each["exc_info"])) for each in logs
+    ]
 
 
 def test_request_for_a_broken_module_tries_again(manager: ResidencyManager, modules: FakeModules) -> None:

@@ -162,13 +162,14 @@ def test_module_away_by_directive_comes_for_a_request_and_goes_after_its_stay(
 
 def test_module_home_for_a_request_says_who_brought_it(manager: ResidencyManager) -> None:
     """A report tells whose decision a module's place is."""
+    manager.place(B, Tier.DISK, timeout_seconds=0)
+    _settle(manager)
     manager.set_directive(_directive(A, B))
     _settle(manager)
-    manager.place(B, Tier.DISK, timeout_seconds=0)
     manager.prepare({A})
     _settle(manager)
 
-    assert [Authority.DEMAND, Authority.OPERATOR, Authority.DEFAULT] == [
+    assert [Authority.DEMAND, Authority.DIRECTIVE, Authority.DEFAULT] == [
         status.authority for status in manager.report().modules
     ]
 
@@ -222,26 +223,45 @@ def test_pins_that_cannot_be_kept_stop_the_start(
 
 
 def test_pinned_module_is_left_alone_by_directives_and_budgets(modules: FakeModules, clock: ManualClock) -> None:
-    """An operator's word comes before a governor's, which is done without it."""
+    """An operator's word comes before a governor's, which is done without it; what was not done is told."""
     manager = fake_residency(modules, clock=clock, pinned={"a"})
     manager.load()
     manager.set_directive(_directive(A, B, C, budget=0))
 
-    assert ("a", 1, True) == (
+    assert ("a", 1, True, (PendingMove(module=A, tier=Tier.DISK, reason="operator"),)) == (
         _settle(manager),
         manager.report().applied_version,
         manager.report().modules[0].pinned,
+        manager.report().pending_moves,
     )
 
 
-def test_place_away_keeps_a_module_away_until_it_is_released(manager: ResidencyManager) -> None:
-    """An operator's wish outlives directives that say otherwise."""
+def test_place_away_keeps_a_module_away_until_a_directive_comes(manager: ResidencyManager) -> None:
+    """What was placed while nobody governed ends when somebody does, who could not take it back otherwise."""
     manager.place(A, Tier.DISK, timeout_seconds=0)
-    manager.set_directive(_directive(home=(A,)))
     placed = _settle(manager)
-    manager.place(A, None, timeout_seconds=0)
+    ended = manager.set_directive(_directive(home=(A,)))
+    governed = _settle(manager)
 
-    assert ("bc", "abc") == (placed, _settle(manager))
+    assert ("bc", (A,), "abc", 1) == (placed, ended, governed, manager.report().applied_version)
+
+
+def test_place_at_home_does_not_outlast_a_directive_that_sends_away(manager: ResidencyManager) -> None:
+    """A module that was restored by hand is the governor's as soon as there is one, renewals included."""
+    manager.place(A, Tier.HOST, timeout_seconds=0)
+    first = manager.set_directive(_directive(A))
+    again = manager.set_directive(_directive(A))
+
+    assert ((A,), (), "bc", False) == (first, again, _settle(manager), manager.report().modules[0].pinned)
+
+
+def test_place_that_comes_after_a_directive_is_refused_and_changes_nothing(manager: ResidencyManager) -> None:
+    """An operator whom a directive overtook is told so, even if nobody governed when the call began."""
+    manager.set_directive(_directive())
+    with pytest.raises(CallerError) as refused:
+        manager.place(A, Tier.DISK, timeout_seconds=0)
+
+    assert (Reason.GOVERNED, "abc") == (refused.value.reason, _settle(manager))
 
 
 def test_place_at_home_pins_a_module_and_makes_room_for_it(modules: FakeModules, clock: ManualClock) -> None:

@@ -155,9 +155,8 @@ def test_lease_whose_restore_takes_too_long_is_refused(running: ResidencyManager
 
 def test_lease_that_finds_no_room_in_time_is_refused_for_memory(running: ResidencyManager) -> None:
     """What holds the budget is leased for longer than a request's patience: that is a lack of memory."""
-    running.set_directive(_away(budget=30))
     running.place(C, Tier.DISK, timeout_seconds=PATIENCE_SECONDS)
-    running.place(C, None, timeout_seconds=0)
+    running.set_directive(_away(budget=30))
     with ThreadPoolExecutor(1) as other, running.lease({A, B}, timeout_seconds=0):
         wait = other.submit(_use, running, {C}, 0.02)
         error = wait.exception(PATIENCE_SECONDS)
@@ -249,6 +248,39 @@ def test_prepare_that_takes_too_long_fails(modules: FakeModules) -> None:
 
     assert isinstance(error, ServiceError)
     assert Reason.DEVICE_MEMORY == error.reason
+
+
+def test_prepare_that_waits_behind_one_that_takes_the_room_fails_for_memory(modules: FakeModules) -> None:
+    """Who was not even next lacked memory all the same; who was next only waited for its move."""
+    clock = ManualClock()
+    manager = _manager(modules, clock)
+    manager.set_directive(_away(A, B, C, budget=30))
+    manager.make_moves()
+    first, second = manager.prepare({C}), manager.prepare({B})
+    clock.advance(30.0)
+    manager.set_activity(sessions=1, queued=0)
+    errors = [each.exception(0) for each in (first, second)]
+
+    assert [(Reason.ENGINE_FAULT, True), (Reason.DEVICE_MEMORY, True)] == [
+        (error.reason, error.retry_after_seconds is not None) for error in errors if isinstance(error, ServiceError)
+    ]
+
+
+def test_prepare_whose_restore_hangs_fails_at_its_deadline(modules: FakeModules) -> None:
+    """A move that does not end delays no answer: time is kept beside it."""
+    manager = fake_residency(modules, clock=time.monotonic, restore_timeout_seconds=0.05)
+    manager.start()
+    manager.place(A, Tier.DISK, timeout_seconds=PATIENCE_SECONDS)
+    manager.place(A, None, timeout_seconds=0)
+    modules.gate.clear()
+    try:
+        error = manager.prepare({A}).exception(PATIENCE_SECONDS)
+    finally:
+        modules.gate.set()
+        manager.close()
+
+    assert isinstance(error, ServiceError)
+    assert (Reason.ENGINE_FAULT, True) == (error.reason, error.retry_after_seconds is not None)
 
 
 def test_away_and_expected_time_tell_what_a_request_must_wait_for(modules: FakeModules) -> None:

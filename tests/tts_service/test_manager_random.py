@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes.fake_modules import FakeModules, fake_residency
 from tests.fakes.manual_clock import ManualClock
-from tts_service.errors import ServiceError
+from tts_service.errors import CallerError, ServiceError
 from tts_service.residency.manager import Claim, ResidencyManager
 from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
 from tts_service.types import ModuleName
@@ -35,6 +35,7 @@ class Operations:
         self.manager.load()
         self.random = random.Random(seed)
         self.version = 0
+        self.governed = False
         self.pinned: set[ModuleName] = set()
         self.leases: list[tuple[frozenset[ModuleName], ExitStack]] = []
         self.claims: list[Claim] = []
@@ -100,15 +101,21 @@ class Operations:
             budget_bytes=self.random.choice(BUDGETS),
             placements=placements,
         )
-        self.manager.set_directive(self.random.choice((directive, directive, None)))
+        chosen = self.random.choice((directive, directive, None))
+        self.governed = chosen is not None
+        self.pinned -= frozenset(self.manager.set_directive(chosen))
 
     def place(self) -> None:
         """Put an operator's wish in force, or take it back."""
         module, tier = self.random.choice(NAMES), self.random.choice((Tier.HOST, Tier.DISK, None, None))
+        if self.governed:
+            with pytest.raises(CallerError, match="SetOverride"):
+                self.manager.place(module, tier, timeout_seconds=0)
+            return
+        self.manager.place(module, tier, timeout_seconds=0)
         self.pinned.discard(module)
         if tier is Tier.HOST:
             self.pinned.add(module)
-        self.manager.place(module, tier, timeout_seconds=0)
 
     def fail(self) -> None:
         """Let some next load fail."""

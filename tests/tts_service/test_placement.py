@@ -35,7 +35,7 @@ def _pending(decision: Decision) -> set[tuple[str, str]]:
         (situation("ab", wishes=directed("a", urgency=HURRIED), claimed="a"), "a", set()),
         (situation("ab", wishes=directed("a", urgency=HURRIED), leased="a"), "", {("a", "leased")}),
         (situation("ab", wishes=directed("a"), waiting=["a"]), "", set()),
-        (situation("ab", wishes=directed("a", pins="a")), "", set()),
+        (situation("ab", wishes=directed("a", pins="a")), "", {("a", "operator")}),
         (situation("b", wishes=directed("a")), "", set()),
         (situation("ab", wishes=directed(budget=20)), "b", set()),
         (situation("ab", wishes=with_placed(NO_WISHES, ModuleName("a"), Tier.DISK)), "a", set()),
@@ -267,6 +267,7 @@ def test_shortage_rests_background_restores_until_it_is_forgotten() -> None:
         (situation("b", wishes=directed("a", home="b")), True),
         (situation("", wishes=directed(home="b")), False),
         (situation("ab", wishes=directed("a", pins="a")), True),
+        (situation("", states={"a": ModuleState.BROKEN}, wishes=directed(home="a", pins="a")), False),
         (situation("ab", wishes=directed(budget=30)), True),
         (situation("ab", wishes=directed(budget=29), leased="ab"), False),
         (situation("ab", wishes=directed(budget=5, pins="ab")), True),
@@ -280,6 +281,7 @@ def test_shortage_rests_background_restores_until_it_is_forgotten() -> None:
         "both done",
         "has to come",
         "an operator overrules it",
+        "an operator wants the same",
         "within the budget",
         "over the budget",
         "over the budget by what is pinned",
@@ -291,6 +293,40 @@ def test_shortage_rests_background_restores_until_it_is_forgotten() -> None:
 def test_directive_is_done_when_everything_is_where_it_should_be(given: Situation, *, settled: bool) -> None:
     """Done is what has happened, not what has been begun; what an operator overrules is nobody's to do."""
     assert settled == decide(given, now_seconds=0.0).settled
+
+
+@pytest.mark.parametrize(
+    ("given", "roomless"),
+    [
+        (situation("", waiting=["a"]), set()),
+        (situation("", states={"a": ModuleState.RESTORING}, waiting=["a"]), set()),
+        (situation("c", budget=50, leased="c", waiting=["d"]), {1}),
+        (situation("c", budget=50, leased="c", waiting=["d", "c"]), {1, 2}),
+        (situation("d", budget=50, leased="d", waiting=["d", "b"]), {2}),
+        (situation("", budget=50, states={"d": ModuleState.RESTORING}, waiting=["d", "b"]), {2}),
+        (
+            replace(
+                situation("", states={"d": ModuleState.RESTORING}, waiting=["d"]),
+                shortage=Shortage(ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1),
+            ),
+            {1},
+        ),
+    ],
+    ids=[
+        "sets out",
+        "on its way",
+        "must wait for a lease to end",
+        "must make room itself",
+        "fits beside nobody",
+        "behind one that takes the room",
+        "tries again after a shortage",
+    ],
+)
+def test_request_that_waits_for_memory_is_told_from_one_that_waits_for_a_move(
+    given: Situation, roomless: set[int]
+) -> None:
+    """Who has waited in vain can be told what was missing."""
+    assert roomless == set(decide(given, now_seconds=5.0).roomless)
 
 
 @pytest.mark.parametrize(

@@ -143,11 +143,29 @@ def test_weights_that_cannot_be_written_say_where_and_what_to_do(
 
     monkeypatch.setattr(weights.os, "fsync", failing)
     with pytest.raises(StartupError) as failed:
-        cached.read()
+        cached.ensure()
 
     assert str(cached.folder) in str(failed.value)
     assert all(words in str(failed.value) for words in (os.strerror(number), "MiB free", "cache_dir"))
     assert [] == list(cached.folder.iterdir())
+
+
+def test_weights_that_cannot_be_kept_are_read_all_the_same(
+    cached: CachedWeights, conversion: Conversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors that are in memory serve, each time anew; the log says that they were not kept, and why."""
+
+    def failing(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(weights.os, "fsync", failing)
+    with capture_logs() as logs:
+        read = [cached.read() for _ in range(2)]
+
+    assert ([True, True], 2) == ([_equal(each) for each in read], conversion.made)
+    assert [("weights_not_kept", "warning", True)] * 2 == [
+        (each["event"], each["log_level"], os.strerror(errno.ENOSPC) in each["error"]) for each in logs
+    ]
 
 
 def test_weights_whose_folder_is_a_file_say_so(tmp_path: Path, conversion: Conversion) -> None:

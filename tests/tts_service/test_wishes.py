@@ -14,6 +14,7 @@ from tts_service.residency.wishes import (
     check_directive,
     pinned,
     wish_for,
+    with_directive,
     with_placed,
 )
 from tts_service.types import ModuleName
@@ -109,6 +110,23 @@ def test_placed_module_released_falls_back_to_its_pin() -> None:
     wishes = with_placed(_wishes(pins=frozenset({A}), placed={A: Tier.DISK}), A, None)
 
     assert frozenset({A}) == pinned(wishes, home=Tier.HOST)
+
+
+def test_directive_ends_what_was_placed_and_its_own_end_brings_nothing_back() -> None:
+    """A governor cannot take back what an operator placed before it came, so that it does not outlast its coming."""
+    placed = _wishes(pins=frozenset({B}), placed={A: Tier.DISK})
+    governed = with_directive(placed, _directive())
+
+    assert ({}, frozenset({B}), {}) == (governed.placed, governed.pins, with_directive(governed, None).placed)
+    assert {A: Tier.DISK} == with_directive(placed, None).placed
+
+
+def test_placing_while_a_directive_is_in_force_is_refused() -> None:
+    """An operator who comes at the same moment as a directive is told whom to ask instead."""
+    with pytest.raises(CallerError) as refused:
+        with_placed(_wishes(directive=_directive()), A, Tier.DISK)
+
+    assert (Reason.GOVERNED, {"use": "PolicyService.SetOverride"}) == (refused.value.reason, refused.value.metadata)
 
 
 @pytest.mark.parametrize(

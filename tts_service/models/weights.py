@@ -38,12 +38,23 @@ class CachedWeights:
     def ensure(self) -> Path:
         """Make the file unless a good one is there, and return its path. Raises StartupError."""
         found = self._find()
-        return self._write()[0] if found is None else found[0]
+        return self._write(self._convert()) if found is None else found[0]
 
     def read(self) -> dict[str, torch.Tensor]:
-        """Return the tensors, which own their memory; the file is made first if need be. Raises StartupError."""
+        """Return the tensors, which own their memory; the file is made first if need be.
+
+        A file that cannot be made is only told: the tensors are here, and a full disk must not silence a service that
+        speaks.
+        """
         found = self._find()
-        return load((self._write() if found is None else found)[1])
+        if found is not None:
+            return load(found[1])
+        data = self._convert()
+        try:
+            self._write(data)
+        except StartupError as error:
+            _log.warning("weights_not_kept", module=self.name, error=str(error))
+        return load(data)
 
     @property
     def _prefix(self) -> str:
@@ -73,9 +84,11 @@ class CachedWeights:
         # One key: safetensors writes several in any order, and the same weights would not give the same file.
         return {"made_from": f"{FORMAT} {self.name} {self.source}"}
 
-    def _write(self) -> tuple[Path, bytes]:
+    def _convert(self) -> bytes:
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.make().items()}
-        data = save(tensors, metadata=self._metadata)
+        return save(tensors, metadata=self._metadata)
+
+    def _write(self, data: bytes) -> Path:
         path = self.folder / f"{self._prefix}{_sum(data)}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +100,7 @@ class CachedWeights:
             ) from error
         _log.info("weights_converted", module=self.name, path=str(path), bytes=len(data))
         self._remove_others(path)
-        return path, data
+        return path
 
     def _remove_others(self, current: Path) -> None:
         """Remove what this file replaces; a file that cannot be removed does no harm."""

@@ -29,11 +29,17 @@ Listener = Callable[[], None]
 class ManagedResidency(Protocol):
     """What governing needs of the manager; thread-safe and synchronous."""
 
-    def set_directive(self, directive: Directive | None) -> None:
-        """Take a directive as a whole, or raise CallerError MODULE_NOT_FOUND or BAD_CONFIG and change nothing."""
+    def set_directive(self, directive: Directive | None) -> tuple[ModuleName, ...]:
+        """Take a directive as a whole, or raise CallerError MODULE_NOT_FOUND or BAD_CONFIG and change nothing.
+
+        A directive ends what operators placed; returns those modules.
+        """
 
     def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:
-        """Move a module for an operator; the words say why it has not moved yet, empty if it has."""
+        """Move a module for an operator; the words say why it has not moved yet, empty if it has.
+
+        Raises CallerError GOVERNED while a directive is in force.
+        """
 
     def report(self) -> ResidencyReport:
         """Say what is, with epoch 0 and no holder."""
@@ -113,17 +119,23 @@ class Governance:
         self._announce()
 
     def direct(self, directive: Directive, *, stream_epoch: int) -> None:
-        """Put a directive in force as a whole, or raise CallerError and change nothing."""
+        """Put a directive in force as a whole, or raise CallerError and change nothing.
+
+        What operators placed before ends with it: while it is in force, nobody could take that back.
+        """
+        ended: tuple[ModuleName, ...] = ()
         with self._lock:
             accepted, effect = rules.direct(
                 self._governor, directive, stream_epoch=stream_epoch, now_seconds=self._clock()
             )
             if effect is Effect.APPLY:
-                self._residency.set_directive(directive)
+                ended = self._residency.set_directive(directive)
             self._governor = accepted
             self._lock.notify_all()
         if effect is Effect.APPLY:
             _log_accepted(directive)
+            if ended:
+                _log.warning("placements_ended", modules=list(ended), epoch=directive.epoch, version=directive.version)
             self._announce()
 
     def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:

@@ -172,21 +172,22 @@ class ResidencyManager:
             seconds = [register.tally.restore_seconds(module) for module in modules]
         return sum(each for each in seconds if each is not None) if None not in seconds else None
 
-    def set_directive(self, directive: Directive | None) -> None:
+    def set_directive(self, directive: Directive | None) -> tuple[ModuleName, ...]:
         """Put a directive in force as a whole, None for the default placement; what cannot be done yet follows later.
 
-        Raises CallerError MODULE_NOT_FOUND or BAD_CONFIG, and then changes nothing.
+        A directive ends what `place` asked for; returns those modules. Raises CallerError MODULE_NOT_FOUND or
+        BAD_CONFIG, and then changes nothing.
         """
         if directive is not None:
             check_directive(directive, modules=self.modules, tiers=self._tiers)
         with self._guard.changing() as register:
-            register.direct(directive)
+            return register.direct(directive)
 
     def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:
-        """Put an operator's wish in force until it is changed; None releases the module.
+        """Put an operator's wish in force until it is changed or a directive comes; None releases the module.
 
         Waits until it is done, cannot be done yet, or takes too long, and returns why it is not; empty if it is.
-        Raises CallerError MODULE_NOT_FOUND or BAD_CONFIG.
+        Raises CallerError MODULE_NOT_FOUND, BAD_CONFIG, or GOVERNED while a directive is in force.
         """
         check_module("module", module, self.modules)
         if tier is not None:

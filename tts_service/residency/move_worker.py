@@ -27,7 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class MoveWorker:
-    """One thread that moves modules. `objects` are the modules that are at home, and the only references to them."""
+    """One thread that moves modules, and one that keeps time, so that no deadline waits for a move that hangs.
+
+    `objects` are the modules that are at home, and the only references to them.
+    """
 
     def __init__(
         self,
@@ -44,26 +47,30 @@ class MoveWorker:
         self._mover = mover
         self._wall_clock = wall_clock
         self._sampled_seconds = guard.clock()
-        self._thread: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
         self._closing = False
 
     def __repr__(self) -> str:
-        life = "works" if self._thread is not None and self._thread.is_alive() else "rests"
+        life = "works" if any(thread.is_alive() for thread in self._threads) else "rests"
         return f"<MoveWorker {life} | {len(self.objects)} of {len(self._specs)} modules home>"
 
     def start(self) -> None:
         """Begin to make moves."""
-        assert self._thread is None
-        self._thread = threading.Thread(target=self._work, name="residency", daemon=True)
-        self._thread.start()
+        assert not self._threads
+        self._threads = (
+            threading.Thread(target=self._work, name="residency moves", daemon=True),
+            threading.Thread(target=self._keep_time, name="residency time", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """End after the move that is being made."""
         with self._guard.changed:
             self._closing = True
             self._guard.changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def load_all(self) -> None:
         """Bring every module home once, pinned ones first, and keep those that rest there and fit.
@@ -114,24 +121,36 @@ class MoveWorker:
 
     def _work(self) -> None:
         while self._wait_for_work():
-            try:
-                self.make_moves()
-                self.tick()
-            except Exception:  # noqa: BLE001 - the thread must outlive it, and nobody else would hear of it.
-                _log.exception("residency_worker_failed")
-                with self._guard.changed:
-                    self._guard.changed.wait_for(lambda: self._closing, REST_SECONDS)
+            self._outlive(self.make_moves)
+
+    def _keep_time(self) -> None:
+        while self._wait_for_time():
+            self._outlive(self.tick)
+
+    def _outlive(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception:  # noqa: BLE001 - the thread must outlive it, and nobody else would hear of it.
+            _log.exception("residency_worker_failed")
+            with self._guard.changed:
+                self._guard.changed.wait_for(lambda: self._closing, REST_SECONDS)
 
     def _wait_for_work(self) -> bool:
-        """Wait until there is something to do; False when it is time to go."""
+        """Wait until there is something to move; False when it is time to go."""
         with self._guard.reading() as register:
-            while not self._closing and not register.jobs:
+            self._guard.changed.wait_for(lambda: self._closing or register.jobs)
+            return not self._closing
+
+    def _wait_for_time(self) -> bool:
+        """Wait until time alone changes something or a sample is due; False when it is time to go."""
+        with self._guard.reading() as register:
+            while not self._closing:
                 times = (register.next_seconds(), self._sampled_seconds + SAMPLE_SECONDS)
                 rest_seconds = min(time for time in times if time is not None) - self._guard.clock()
                 if rest_seconds <= 0:
                     return True
                 self._guard.changed.wait(rest_seconds)
-            return not self._closing
+            return False
 
     def _next_move(self) -> Move | None:
         with self._guard.reading() as register:
@@ -153,10 +172,10 @@ class MoveWorker:
             _log.warning("restore_found_no_memory", module=move.module, bytes=known_bytes)
             with self._guard.changing() as register:
                 register.fell_short(move.module, now_seconds=self._guard.clock())
-        except RestoreFailedError as error:
+        except RestoreFailedError:
             _log.exception("module_broken", module=move.module, authority=move.authority.value)
             with self._guard.changing() as register:
-                outcomes = register.broke_down(move.module, error)
+                outcomes = register.broke_down(move.module)
             for outcome in outcomes:
                 outcome()
         else:

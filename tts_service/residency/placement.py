@@ -15,6 +15,7 @@ Rules, in their order
 
 from dataclasses import dataclass, replace
 
+from tts_service.residency.completion import is_done, overruled
 from tts_service.residency.departures import Departure, can_go, making_room, voluntary
 from tts_service.residency.leases import Request
 from tts_service.residency.situation import (
@@ -22,12 +23,13 @@ from tts_service.residency.situation import (
     Residence,
     Situation,
     bytes_of,
+    fits,
     occupied_bytes,
     residence_of,
     settled_home,
 )
 from tts_service.residency.types import Authority, ModuleState, PendingMove, Tier
-from tts_service.residency.wishes import Wish, budget_authority, budget_bytes, operator_tier, pinned, wish_for
+from tts_service.residency.wishes import Wish, budget_authority, budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
 
 BUDGET = "budget"
@@ -51,7 +53,8 @@ class Decision:
 
     `moves` can begin now. `ready` modules may be leased. `leaving` ones take no new leases. `restless` ones want to
     leave as soon as they can, so that the end of a lease or claim on them asks for a new decision. `wake_seconds` is
-    when time alone changes something. `settled`: the directive in force is done completely.
+    when time alone changes something. `settled`: the directive in force is done completely, but for what an operator
+    overrules. `roomless` are the tickets of requests that wait for want of memory, not for a move.
     """
 
     moves: tuple[Move, ...] = ()
@@ -62,6 +65,7 @@ class Decision:
     hopeless: tuple[Hopeless, ...] = ()
     wake_seconds: float | None = None
     settled: bool = False
+    roomless: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +90,14 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
     setting_out = frozenset(move.module for move in evictions)
     return Decision(
         moves=(*evictions, *restores),
-        pending=(*_in_flight(situation), *_held_back(situation, departures), *blocked),
+        pending=(*_in_flight(situation), *_held_back(situation, departures), *blocked, *overruled(situation)),
         ready=_settled_home(situation) - plan.victims - setting_out,
         leaving=plan.victims - setting_out,
         restless=frozenset(each.module for each in departures) - setting_out,
         hopeless=hopeless,
         wake_seconds=_wake_seconds(situation, departures, now_seconds=now_seconds),
-        settled=not evictions and not restores and _settled(situation),
+        settled=not evictions and not restores and is_done(situation),
+        roomless=_roomless(situation, plan, waiting, blocked),
     )
 
 
@@ -101,7 +106,7 @@ def _hopeless(situation: Situation) -> tuple[Hopeless, ...]:
     return tuple(
         Hopeless(request=request, needed_bytes=bytes_of(situation, request.modules | kept))
         for request in situation.leases.waiting
-        if not _fits(situation, request.modules | kept)
+        if not fits(situation, request.modules | kept)
     )
 
 
@@ -113,11 +118,11 @@ def _plan(situation: Situation, waiting: tuple[Request, ...]) -> _Plan:
     planned = keepers | (_at_home_or_coming(situation) - victims)
     coming = dict.fromkeys(_in_order(situation, first), Authority.DEMAND)
     for request in waiting[1:]:
-        if _fits(situation, planned | request.modules):
+        if fits(situation, planned | request.modules):
             planned |= request.modules
             coming |= dict.fromkeys(_in_order(situation, request.modules), Authority.DEMAND)
     for module, authority in _wanted_home(situation):
-        if _fits(situation, planned | {module}):
+        if fits(situation, planned | {module}):
             planned |= {module}
         coming.setdefault(module, authority)
     return _Plan(planned=planned, victims=victims, coming=tuple(coming.items()))
@@ -206,6 +211,20 @@ def _restores(
     return tuple(moves), tuple(blocked)
 
 
+def _roomless(
+    situation: Situation, plan: _Plan, waiting: tuple[Request, ...], blocked: tuple[PendingMove, ...]
+) -> frozenset[int]:
+    """Return the tickets of those who wait for room: modules found none, are in no plan, or must make it."""
+    short = plan.victims | {move.module for move in blocked}
+    if situation.shortage is not None:
+        short |= {each.module for each in situation.residences if not settled_home(situation, each)}
+    return frozenset(
+        request.ticket
+        for request in waiting
+        if not short.isdisjoint(request.modules) or not request.modules <= plan.planned
+    )
+
+
 def _room_bytes(situation: Situation, authority: Authority, *, now_seconds: float) -> int | None:
     """Return what may be at home physically, None for no bound; nothing while memory is short."""
     if situation.shortage is not None:
@@ -227,11 +246,6 @@ def _limit_bytes(situation: Situation) -> int | None:
     if situation.shortage is not None and situation.leases.waiting:
         bounds.append(situation.shortage.ceiling_bytes)
     return min((bound for bound in bounds if bound is not None), default=None)
-
-
-def _fits(situation: Situation, modules: frozenset[ModuleName]) -> bool:
-    budget = budget_bytes(situation.wishes)
-    return budget is None or bytes_of(situation, modules) <= budget
 
 
 def _settled_home(situation: Situation) -> frozenset[ModuleName]:
@@ -270,21 +284,3 @@ def _wake_seconds(situation: Situation, departures: tuple[Departure, ...], *, no
     if situation.shortage is not None:
         times += [situation.shortage.retry_seconds, situation.shortage.retry_seconds + SHORTAGE_SECONDS]
     return min((time for time in times if time > now_seconds), default=None)
-
-
-def _settled(situation: Situation) -> bool:
-    """Tell whether the directive in force is done: what an operator overrules is not the directive's to do."""
-    directive = situation.wishes.directive
-    if directive is None:
-        return False
-    at_home = frozenset(each.module for each in situation.residences if each.tier is situation.home)
-    kept = pinned(situation.wishes, home=situation.home)
-    return (at_home <= kept or _fits(situation, at_home)) and all(
-        operator_tier(situation.wishes, placement.module, home=situation.home) is not None
-        or _rests_in(residence_of(situation, placement.module), placement.tier)
-        for placement in directive.placements
-    )
-
-
-def _rests_in(residence: Residence, tier: Tier) -> bool:
-    return residence.state is ModuleState.RESTING and residence.tier is tier

@@ -25,7 +25,7 @@ from tts_service.residency.situation import (
 )
 from tts_service.residency.types import Directive, ModuleState, Tier
 from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
-from tts_service.residency.wishes import Wishes, budget_bytes, pinned
+from tts_service.residency.wishes import Wishes, budget_bytes, pinned, with_directive
 from tts_service.types import ModuleName
 
 BROKEN = "broken"
@@ -112,12 +112,16 @@ class Register:
         """Put other wishes in force."""
         self.situation = replace(self.situation, wishes=wishes)
 
-    def direct(self, directive: Directive | None) -> None:
-        """Put a directive in force, or none; another epoch's version numbers mean nothing any more."""
-        before = self.situation.wishes.directive
-        if directive is None or before is None or before.epoch != directive.epoch:
+    def direct(self, directive: Directive | None) -> tuple[ModuleName, ...]:
+        """Put a directive in force, or none; another epoch's version numbers mean nothing any more.
+
+        Returns the modules whose placement by an operator ended with that.
+        """
+        before = self.situation.wishes
+        if directive is None or before.directive is None or before.directive.epoch != directive.epoch:
             self.applied_version = 0
-        self.wish(replace(self.situation.wishes, directive=directive))
+        self.wish(with_directive(before, directive))
+        return tuple(module for module in before.placed if module not in self.situation.wishes.placed)
 
     def came_home(self, move: Move, restored: Restored, *, now_seconds: float) -> None:
         """Note that a module is at home."""
@@ -138,10 +142,10 @@ class Register:
         """Note that there was no memory to bring a module back."""
         self.situation = fall_short(self.situation, module, now_seconds=now_seconds)
 
-    def broke_down(self, module: ModuleName, cause: Exception) -> list[Outcome]:
+    def broke_down(self, module: ModuleName) -> list[Outcome]:
         """Note that a module could not be brought back, and refuse those who wait for it."""
         self.situation = break_down(self.situation, module)
-        return self._refuse(self._room.waiting_for(module), waiting.broken_error(module, cause))
+        return self._refuse(self._room.waiting_for(module), waiting.broken_error(module))
 
     def close(self) -> None:
         """Make no more decisions: all who wait, and who come later, are refused."""

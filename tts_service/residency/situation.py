@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tts_service.residency.leases import Leases
 from tts_service.residency.types import Authority, ModuleState, Tier
-from tts_service.residency.wishes import Wishes, wish_for
+from tts_service.residency.wishes import Wishes, budget_bytes, wish_for
 from tts_service.types import ModuleName
 
 RETRY_FIRST_SECONDS = 0.05
@@ -83,6 +83,12 @@ def settled_home(situation: Situation, residence: Residence) -> bool:
 def bytes_of(situation: Situation, modules: frozenset[ModuleName]) -> int:
     """Return what these modules hold at home, were they there."""
     return sum(residence.home_bytes for residence in situation.residences if residence.module in modules)
+
+
+def fits(situation: Situation, modules: frozenset[ModuleName]) -> bool:
+    """Tell whether the budget in force holds these modules."""
+    budget = budget_bytes(situation.wishes)
+    return budget is None or bytes_of(situation, modules) <= budget
 
 
 def home_bytes(situation: Situation) -> int:

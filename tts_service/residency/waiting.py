@@ -11,7 +11,7 @@ from itertools import count
 
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.leases import Request
-from tts_service.residency.placement import BUDGET, Decision, Hopeless
+from tts_service.residency.placement import Decision, Hopeless
 from tts_service.types import ModuleName
 
 RETRY_SECONDS = 1.0
@@ -102,9 +102,8 @@ def hopeless_error(hopeless: Hopeless, *, budget_bytes: int) -> ServiceError:
 
 
 def overdue_error(waiter: Waiter, decision: Decision) -> ServiceError:
-    """Return what a request is told whose time is up: there was no room, or the restore took too long."""
-    modules = waiter.request.modules
-    no_room = any(move.module in modules and move.reason == BUDGET for move in decision.pending)
+    """Return what a request is told whose time is up: DEVICE_MEMORY if it lacked room, else ENGINE_FAULT."""
+    no_room = waiter.request.ticket in decision.roomless
     trouble = "found no room" if no_room else "did not come back"
     return ServiceError(
         Reason.DEVICE_MEMORY if no_room else Reason.ENGINE_FAULT,
@@ -113,11 +112,10 @@ def overdue_error(waiter: Waiter, decision: Decision) -> ServiceError:
     )
 
 
-def broken_error(module: ModuleName, cause: Exception) -> ServiceError:
-    """Return what a request is told whose module could not be brought back."""
-    return ServiceError(
-        Reason.ENGINE_FAULT, f"{module} could not be brought back: {cause}", metadata={"module": module}
-    )
+def broken_error(module: ModuleName) -> ServiceError:
+    """Return what a request is told whose module could not be brought back; the log has the cause, with its paths."""
+    message = f"{module} could not be brought back; the service's log says why"
+    return ServiceError(Reason.ENGINE_FAULT, message, metadata={"module": module})
 
 
 def closing_error() -> ServiceError:

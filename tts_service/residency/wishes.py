@@ -1,14 +1,16 @@
 """Who wants which module where, and whose word counts.
 
 Precedence: lease, then an operator (`place`, then a pin in the configuration), then the directive, then the default.
-An operator's wish for a module's home pins it: it stays, whatever the budget. The default keeps what is home at home,
+What was placed ends when a directive is accepted, and nothing is placed while one is in force: a governor would have no
+means to take it back. A pin stays; what it keeps from being done is told (`completion`). An operator's wish for a
+module's home pins it: it stays, whatever the budget. The default keeps what is home at home,
 restores on demand, and lets a module that rests away go again when it has not been used for a while.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from tts_service.errors import Reason, bad_config
+from tts_service.errors import CallerError, Reason, bad_config
 from tts_service.residency.types import Authority, Directive, Tier, Urgency
 from tts_service.types import ModuleName
 
@@ -73,8 +75,22 @@ def wish_for(wishes: Wishes, module: ModuleName, *, home: Tier) -> Wish | None:
     return None
 
 
+def with_directive(wishes: Wishes, directive: Directive | None) -> Wishes:
+    """Put a directive in force, which ends what was placed; None puts none in force and brings nothing placed back."""
+    return replace(wishes, directive=directive, placed=wishes.placed if directive is None else {})
+
+
 def with_placed(wishes: Wishes, module: ModuleName, tier: Tier | None) -> Wishes:
-    """Note where an operator places a module; None takes the wish back."""
+    """Note where an operator places a module; None takes the wish back.
+
+    Raises CallerError GOVERNED while a directive is in force.
+    """
+    if wishes.directive is not None:
+        raise CallerError(
+            Reason.GOVERNED,
+            "a governor's directive is in force: ask its PolicyService.SetOverride instead",
+            metadata={"use": "PolicyService.SetOverride"},
+        )
     others = {name: placed for name, placed in wishes.placed.items() if name != module}
     return replace(wishes, placed=others if tier is None else {**others, module: tier})
 

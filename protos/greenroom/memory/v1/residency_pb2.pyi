@@ -124,7 +124,7 @@ class _AuthorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     AUTHORITY_DIRECTIVE: _Authority.ValueType  # 2
     """A directive in force."""
     AUTHORITY_OPERATOR: _Authority.ValueType  # 3
-    """An operator: a pin in the configuration, or PlaceModule."""
+    """An operator: a pin in the configuration, or PlaceModule while no directive is in force."""
     AUTHORITY_DEMAND: _Authority.ValueType  # 4
     """A request that needs it now."""
 
@@ -138,7 +138,7 @@ AUTHORITY_DEFAULT: Authority.ValueType  # 1
 AUTHORITY_DIRECTIVE: Authority.ValueType  # 2
 """A directive in force."""
 AUTHORITY_OPERATOR: Authority.ValueType  # 3
-"""An operator: a pin in the configuration, or PlaceModule."""
+"""An operator: a pin in the configuration, or PlaceModule while no directive is in force."""
 AUTHORITY_DEMAND: Authority.ValueType  # 4
 """A request that needs it now."""
 global___Authority = Authority
@@ -578,7 +578,9 @@ class PendingMove(google.protobuf.message.Message):
     tier: global___Tier.ValueType
     """Where it should go."""
     reason: builtins.str
-    """Why it has not gone yet: "leased", "claimed", "budget" or "moving"."""
+    """Why it has not gone yet: "leased", "claimed", "budget", "moving", or "operator": a pin in the service's
+    configuration overrules the directive, and the module stays for as long as it is pinned.
+    """
     def __init__(
         self,
         *,
@@ -616,7 +618,9 @@ class ResidencyReport(google.protobuf.message.Message):
     home_bytes: builtins.int
     """Bytes that modules hold in their home tiers."""
     applied_version: builtins.int
-    """The last directive that is done completely; 0 for none."""
+    """The last directive that is done; 0 for none. Done is all of it but the placements that a pin in the service's
+    configuration overrules: those stay in pending_moves, with the reason "operator".
+    """
     accepted_version: builtins.int
     """The directive in force; 0 for none."""
     sessions: builtins.int

@@ -94,8 +94,10 @@ class ResidencyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PlaceModule(self, request, context):
-        """Moves one module while nobody governs, and keeps it there until it is moved again or released with
-        TIER_UNSPECIFIED. Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+        """Moves one module while nobody governs, and keeps it there until it is moved again, released with
+        TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
+        could take it back while it is in force, and does not return after it.
+        Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

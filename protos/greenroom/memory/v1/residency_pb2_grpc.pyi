@@ -55,8 +55,10 @@ class ResidencyServiceStub:
         greenroom.memory.v1.residency_pb2.PlaceModuleRequest,
         greenroom.memory.v1.residency_pb2.PlaceModuleResponse,
     ]
-    """Moves one module while nobody governs, and keeps it there until it is moved again or released with
-    TIER_UNSPECIFIED. Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+    """Moves one module while nobody governs, and keeps it there until it is moved again, released with
+    TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
+    could take it back while it is in force, and does not return after it.
+    Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
     """
 
     GetMemoryReport: grpc.UnaryUnaryMultiCallable[
@@ -97,8 +99,10 @@ class ResidencyServiceAsyncStub:
         greenroom.memory.v1.residency_pb2.PlaceModuleRequest,
         greenroom.memory.v1.residency_pb2.PlaceModuleResponse,
     ]
-    """Moves one module while nobody governs, and keeps it there until it is moved again or released with
-    TIER_UNSPECIFIED. Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+    """Moves one module while nobody governs, and keeps it there until it is moved again, released with
+    TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
+    could take it back while it is in force, and does not return after it.
+    Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
     """
 
     GetMemoryReport: grpc.aio.UnaryUnaryMultiCallable[
@@ -147,8 +151,10 @@ class ResidencyServiceServicer(metaclass=abc.ABCMeta):
         request: greenroom.memory.v1.residency_pb2.PlaceModuleRequest,
         context: _ServicerContext,
     ) -> typing.Union[greenroom.memory.v1.residency_pb2.PlaceModuleResponse, collections.abc.Awaitable[greenroom.memory.v1.residency_pb2.PlaceModuleResponse]]:
-        """Moves one module while nobody governs, and keeps it there until it is moved again or released with
-        TIER_UNSPECIFIED. Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+        """Moves one module while nobody governs, and keeps it there until it is moved again, released with
+        TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
+        could take it back while it is in force, and does not return after it.
+        Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
         """
 
     @abc.abstractmethod
