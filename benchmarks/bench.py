@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import wave
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,8 +25,16 @@ from rich.table import Table
 from benchmarks import endurance, interruption, paced_sessions
 from benchmarks.intelligibility import TRANSCRIPT, word_error_rate
 from benchmarks.memory_plot import draw
-from benchmarks.speaking import Figures, first_audio_seconds, stub_of, whole_text
+from benchmarks.speaking import (
+    Figures,
+    first_audio_of_new_session_seconds,
+    first_audio_seconds,
+    stub_of,
+    whole_text,
+)
+from greenroom.memory.v1 import residency_pb2
 from tools.both import Both
+from tools.process import end_on_signals
 
 RESULTS = Path(__file__).with_name("results")
 DEMO_TEXT = Path("clients/demo.txt").read_text()
@@ -39,6 +47,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions, for a first look")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for cpu.json and cpu_memory.png")
     options = parser.parse_args()
+    end_on_signals()
     share = 0.1 if options.quick else 1.0
     with Progress(
         TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
@@ -61,10 +70,13 @@ async def _measure(share: float, progress: Progress) -> dict[str, Any]:
         both.service.start()
         await asyncio.to_thread(both.wait_serving)
         process = psutil.Process(both.service.pid)
+        socket = f"unix:{both.control_socket}"
         async with stub_of(both.speech_address) as stub:
             rows["first_audio_resident"] = await _first_audio(stub, max(10, round(100 * share)), progress)
-            rows["cancel"] = await _timed("cancel", interruption.measure(stub, max(10, round(100 * share))), progress)
-            rows["intelligibility"] = await _demo_errors(stub, folder)
+            rows["cancel"] = await _timed(
+                "cancel", interruption.measure(stub, socket, max(10, round(100 * share))), progress
+            )
+            rows["intelligibility"] = await _demo_errors(stub)
             memory = await _endure(stub, both, process, share, progress)
             rows["first_audio_from_disk"] = await _first_audio_from_disk(
                 stub, both, max(5, round(30 * share)), progress
@@ -92,7 +104,7 @@ async def _first_audio(stub: Any, count: int, progress: Progress) -> dict[str, A
     for _ in range(count):
         seconds.append(await first_audio_seconds(stub))
         progress.advance(task)
-    return _fields(Figures.of_seconds(seconds))
+    return Figures.of_seconds(seconds).fields()
 
 
 async def _first_audio_from_disk(stub: Any, both: Both, count: int, progress: Progress) -> dict[str, Any]:
@@ -101,23 +113,16 @@ async def _first_audio_from_disk(stub: Any, both: Both, count: int, progress: Pr
     for _ in range(count):
         await asyncio.to_thread(both.place_all, "disk")
         await asyncio.to_thread(both.place_all, None)
-        seconds.append(await first_audio_seconds(stub))
+        if any(m.tier != residency_pb2.TIER_DISK for m in both.residency().modules):
+            raise RuntimeError("a module came back from disk before anybody called it")
+        seconds.append(await first_audio_of_new_session_seconds(stub))
         progress.advance(task)
-    return _fields(Figures.of_seconds(seconds))
+    return Figures.of_seconds(seconds).fields()
 
 
-async def _demo_errors(stub: Any, folder: Path) -> dict[str, Any]:
-    samples = await whole_text(stub, DEMO_TEXT, seed=7)
-    return await asyncio.to_thread(_errors_of, samples, folder / "demo.wav")
-
-
-def _errors_of(samples: bytes, path: Path) -> dict[str, Any]:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(24_000)
-        file.writeframes(samples)
-    return word_error_rate(path, TRANSCRIPT.read_text())
+async def _demo_errors(stub: Any) -> dict[str, Any]:
+    samples = np.frombuffer(await whole_text(stub, DEMO_TEXT, seed=7), np.int16)
+    return await asyncio.to_thread(word_error_rate, samples, 24_000, TRANSCRIPT.read_text())
 
 
 async def _endure(stub: Any, both: Both, process: psutil.Process, share: float, progress: Progress) -> dict[str, Any]:
@@ -138,15 +143,16 @@ def _flatness(memory: dict[str, Any]) -> dict[str, Any]:
     settled = min(endurance.SETTLED_FROM, len(memory["home_bytes"]) // 4)
     released = [home - away for home, away in zip(memory["home_bytes"], memory["away_bytes"], strict=True)][settled:]
     return {
+        "utterances": len(memory["utterance_bytes"]) * memory["utterances_per_size"],
+        "cycles": len(memory["home_bytes"]),
+        "utterances_bytes": endurance.tenths(memory["utterance_bytes"]),
+        "home_bytes": endurance.tenths(memory["home_bytes"]),
+        "away_bytes": endurance.tenths(memory["away_bytes"]),
         "utterances_growth_percent": endurance.growth_percent(memory["utterance_bytes"], settled // 10),
         "cycles_growth_percent": endurance.growth_percent(memory["home_bytes"], settled),
         "released_of_measured": round(sum(released) / len(released) / memory["measured_bytes"], 3),
         "changed_recordings": memory["changed_recordings"],
     }
-
-
-def _fields(figures: Figures) -> dict[str, Any]:
-    return {name: getattr(figures, name) for name in Figures.__slots__}
 
 
 def _about() -> dict[str, Any]:
@@ -172,16 +178,29 @@ def _print(rows: dict[str, Any]) -> None:
     resident, disk = rows["first_audio_resident"], rows["first_audio_from_disk"]
     paced, cancel, memory = rows["paced_sessions"], rows["cancel"], rows["memory"]
     table.add_row("first audio, ten words, resident, p50", f"{resident['p50_ms']:.0f} ms", "≤ 150 ms")
-    table.add_row("first audio, all modules on disk, p50", f"{disk['p50_ms']:.0f} ms", "≤ 400 ms")
-    table.add_row("a chunk of 50 paced sessions, p99", f"{paced['p99_ms']:.2f} ms", "≤ 1 ms")
+    table.add_row("first audio of a new session, all on disk, p50", f"{disk['p50_ms']:.0f} ms", "≤ 400 ms")
+    chunk = " / ".join(f"{paced[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms"))
+    table.add_row("a chunk of 50 paced sessions, p50 / p95 / p99", f"{chunk} ms", "p99 ≤ 1 ms")
+    table.add_row("  share of the chunks that this counts", f"{paced['counted_share_of_chunks']:.0%}", "after 1 s")
     table.add_row("cancel acknowledged, p50 / max", f"{cancel['p50_ms']:.1f} / {cancel['max_ms']:.1f} ms", "≤ 20 ms")
     table.add_row("chunks after a cancel", str(cancel["chunks_after_the_cancel"]), "0")
-    table.add_row("memory over 1,000 utterances", f"{memory['utterances_growth_percent']:+.2f} %", "flat")
-    table.add_row("memory over 500 evict/restore cycles", f"{memory['cycles_growth_percent']:+.2f} %", "flat")
+    table.add_row("steps of the voice begun after a cancel", str(cancel["steps_after_the_cancel"]), "0")
+    stopped = f"{cancel['stopped_p50_ms']:.1f} / {cancel['stopped_max_ms']:.1f} ms"
+    table.add_row("no lease and no claim after a cancel, p50 / max", stopped, "≤ 20 ms and the step under way")
+    utterances, cycles = memory["utterances"], memory["cycles"]
+    table.add_row(f"memory over {utterances:,} utterances", f"{memory['utterances_growth_percent']:+.2f} %", "flat")
+    table.add_row("  MiB, every tenth of them", _mib(memory["utterances_bytes"]), "")
+    table.add_row(f"memory over {cycles:,} evict/restore cycles", f"{memory['cycles_growth_percent']:+.2f} %", "flat")
+    table.add_row("  MiB at home, every tenth of them", _mib(memory["home_bytes"]), "")
+    table.add_row("  MiB on disk, every tenth of them", _mib(memory["away_bytes"]), "")
     table.add_row("memory given back of what was measured", f"{memory['released_of_measured']:.2f}", "1")
     table.add_row("recordings that changed by moves", str(memory["changed_recordings"]), "0")
     table.add_row("demo's word error rate", f"{rows['intelligibility']['word_error_rate']:.3f}", "printed")
     console.print(table)
+
+
+def _mib(sizes: list[int]) -> str:
+    return " ".join(str(size >> 20) for size in sizes)
 
 
 if __name__ == "__main__":

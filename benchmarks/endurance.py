@@ -32,7 +32,9 @@ async def cycles(
 ) -> dict[str, Any]:
     """Evict and restore every module so many times, speaking now and then; return sizes and what changed."""
     reference = await whole_text(stub, WORDS)
-    home, away, changed = [], [], 0
+    home: list[int] = []
+    away: list[int] = []
+    changed = 0
     async with grpc.aio.insecure_channel(control_socket) as channel:
         control: Any = memory_grpc.ResidencyServiceStub(channel)
         modules = [m.module for m in (await control.GetResidency(memory_pb.GetResidencyRequest())).report.modules]
@@ -62,6 +64,11 @@ async def cycles(
             for m in report.modules
         },
     }
+
+
+def tenths(sizes: list[int]) -> list[int]:
+    """Return the size at the end of every tenth of a run."""
+    return [sizes[len(sizes) * tenth // 10 - 1] for tenth in range(1, 11)]
 
 
 def growth_percent(sizes: list[int], settled_from: int) -> float:

@@ -1,13 +1,21 @@
-"""How many words of a recording a recogniser mishears."""
+"""How many words of speech a recogniser mishears."""
 
 import re
-import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pocketsphinx
 import soxr
+from numpy.typing import NDArray
+
+Samples = NDArray[np.int16]
+
+RATE_HERTZ = 16_000
+"""The recogniser's rate."""
+
+LEAD_IN = bytes(9_600)
+"""0.3 s of silence: a recogniser takes its measure of the background before speech begins."""
 
 FRAME_SAMPLES = 160
 """10 ms at the recogniser's rate."""
@@ -24,35 +32,33 @@ SAME = {"dr": "doctor", "st": "saint", "mrs": "missus", "pm": "p m", "eg": "e g"
 """Spellings of the recogniser's dictionary for what the transcript writes out."""
 
 
-def word_error_rate(path: Path, transcript: str) -> dict[str, Any]:
-    """Return the word error rate of a WAV file against what should be heard."""
+def word_error_rate(samples: Samples, rate_hertz: int, transcript: str) -> dict[str, Any]:
+    """Return the word error rate of 16-bit samples against what should be heard."""
     expected = transcript.split()
-    actual = " ".join(SAME.get(word, word) for word in heard(path)).split()
+    actual = " ".join(SAME.get(word, word) for word in heard(samples, rate_hertz)).split()
     errors = distance(expected, actual)
     return {"words": len(expected), "errors": errors, "word_error_rate": round(errors / len(expected), 3)}
 
 
-def heard(path: Path) -> list[str]:
-    """Return the words that PocketSphinx recognises, by utterances cut at pauses."""
-    with wave.open(str(path)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        rate = file.getframerate()
-    at_16k = soxr.resample(samples, rate, 16_000)
-    recogniser = pocketsphinx.Decoder(samprate=16_000, loglevel="FATAL")
+def heard(samples: Samples, rate_hertz: int) -> list[str]:
+    """Return the words that PocketSphinx recognises, by utterances cut at pauses, without marks of variants."""
+    at_16k = samples if rate_hertz == RATE_HERTZ else soxr.resample(samples, rate_hertz, RATE_HERTZ)
+    recogniser = pocketsphinx.Decoder(samprate=RATE_HERTZ, loglevel="FATAL")
     words: list[str] = []
     for piece in _pieces(at_16k):
         recogniser.start_utt()
-        recogniser.process_raw(bytes(9_600) + piece.tobytes(), full_utt=True)
+        recogniser.process_raw(LEAD_IN + piece.tobytes(), full_utt=True)
         recogniser.end_utt()
         hypothesis = recogniser.hyp()
         words += re.sub(r"\(\d+\)", "", hypothesis.hypstr).split() if hypothesis else []
     return words
 
 
-def _pieces(samples: Any) -> list[Any]:
+def _pieces(samples: Samples) -> list[Samples]:
     """Cut at pauses."""
     whole = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    pieces, start, quiet = [], 0, 0
+    pieces: list[Samples] = []
+    start = quiet = 0
     for index, level in enumerate(np.abs(whole).max(axis=1)):
         quiet = 0 if level > QUIET_LEVEL else quiet + 1
         if quiet == QUIET_FRAMES:

@@ -1,92 +1,22 @@
 """Starts `tts-service` and `memory-daemon` as two processes with folders of their own, and stops them again.
 
-Used by the demo, `make run`, the benchmarks and the contract tests, so that all of them run what is shipped.
+Used by the demo, the benchmarks and the contract tests, so that all of them run what is shipped, and none of them
+touches what the user's own service and daemon keep.
 """
 
-import contextlib
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc, residency_pb2, residency_pb2_grpc
-
-READY_SECONDS = 120.0
-STOP_SECONDS = 20.0
-
-
-class NotReadyError(Exception):
-    """A process did not come up; the message holds the end of its log."""
-
-
-class Process:
-    """One process and its log."""
-
-    def __init__(self, name: str, arguments: Sequence[str], *, env: Mapping[str, str], log_path: Path) -> None:
-        self.name = name
-        self.log_path = log_path
-        self._arguments = [sys.executable, "-m", *arguments]
-        self._env = dict(env)
-        self._popen: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """Return the process's id while it runs."""
-        assert self._popen is not None
-        return self._popen.pid
-
-    def start(self) -> None:
-        """Start it; it writes to its log."""
-        self._log = self.log_path.open("ab")
-        self._popen = subprocess.Popen(  # noqa: S603  # Our own commands.
-            self._arguments, env=self._env, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    def check(self) -> None:
-        """Raise NotReadyError if it has ended."""
-        assert self._popen is not None
-        code = self._popen.poll()
-        if code is not None:
-            raise NotReadyError(f"{self.name} ended with status {code}:\n{self.log_tail()}")
-
-    def log_tail(self, lines: int = 15) -> str:
-        """Return the end of its log."""
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-
-    def signal(self, number: int) -> None:
-        """Send a signal to exactly this process."""
-        assert self._popen is not None
-        self._popen.send_signal(number)
-
-    def wait(self, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Wait until it has ended; return its status."""
-        assert self._popen is not None
-        code = self._popen.wait(timeout_seconds)
-        if self._log is not None:
-            self._log.close()
-        return code
-
-    def stop(self) -> int:
-        """Ask it to end, and make it end if it does not."""
-        if self._popen is None:
-            return 0
-        self._popen.terminate()
-        try:
-            return self.wait()
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            return self.wait()
+from tools.process import Process, wait_governed, wait_serving
 
 
 class Both:
@@ -100,8 +30,9 @@ class Both:
         service_env: Mapping[str, str] | None = None,
         daemon_env: Mapping[str, str] | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        # XDG folders count only if they are absolute; with a relative one the user's own state would be changed.
+        self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
         # A Unix socket's path holds 107 bytes at most, so sockets get a short folder of their own.
         self.runtime_dir = Path(tempfile.mkdtemp(prefix="greenroom-"))
         self.speech_address = f"127.0.0.1:{speech_port or free_port()}"
@@ -138,32 +69,11 @@ class Both:
 
     def wait_serving(self) -> None:
         """Wait until the service's health says SERVING."""
-        with grpc.insecure_channel(self.speech_address) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
-            self._until(
-                lambda: (
-                    health.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
-                    == health_pb2.HealthCheckResponse.SERVING
-                ),
-                self.service,
-            )
+        wait_serving(self.service, self.speech_address)
 
     def wait_governed(self) -> None:
         """Wait until the service has a governor."""
-        with grpc.insecure_channel(f"unix:{self.control_socket}") as channel:
-            control = residency_pb2_grpc.ResidencyServiceStub(channel)
-            request = residency_pb2.GetResidencyRequest()
-            self._until(lambda: bool(control.GetResidency(request, timeout=1.0).report.holder_id), self.daemon)
-
-    def _until(self, holds: Callable[[], bool], process: Process) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            process.check()
-            with contextlib.suppress(grpc.RpcError):
-                if holds():
-                    return
-            time.sleep(0.05)
-        raise NotReadyError(f"{process.name} was not ready within {READY_SECONDS:g} s:\n{process.log_tail()}")
+        wait_governed(self.daemon, self.control_socket)
 
     def policy(self, channel: grpc.Channel) -> policy_pb2_grpc.PolicyServiceStub:
         """Return a stub of the daemon's PolicyService."""
@@ -196,9 +106,13 @@ class Both:
 
     def stop(self) -> None:
         """Stop both, the daemon first, and take the sockets' folder away."""
-        self.daemon.stop()
-        self.service.stop()
-        shutil.rmtree(self.runtime_dir, ignore_errors=True)
+        try:
+            self.daemon.stop()
+        finally:
+            try:
+                self.service.stop()
+            finally:
+                shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
         try:
@@ -211,6 +125,9 @@ class Both:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Both in {self.folder} | {self.service!r} {self.daemon!r}>"
 
 
 def free_port() -> int:

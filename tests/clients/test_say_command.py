@@ -210,7 +210,7 @@ async def test_text_longer_than_an_utterance_is_spoken_in_several(tmp_path: Path
         (["hi", "-o", "a.wav", "--server", "http://x"], b"", 2, "is a URL"),
         (["hi", "--list-voices"], b"", 2, "exclude each other"),
         (["--detect", "nothing.wav"], b"", 2, "cannot read nothing.wav"),
-        (["--detect", "samples.bin"], b"", 2, "how samples.bin is coded"),
+        (["--detect", "samples.bin"], b"", 2, "how samples.bin is coded: say it with --encoding"),
         (["hi", "-o", "nowhere/a.wav"], b"", 1, "cannot write nowhere/a.wav"),
         (["hi", "-o", "a.wav", "--voice", "x"], b"", 1, "no voice 'x'"),
         (["hi", "-o", "a.wav", "-r", "7"], b"", 1, "audio_format.sample_rate_hertz"),

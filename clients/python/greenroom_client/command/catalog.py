@@ -50,7 +50,8 @@ def show_watermark(
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise TextError(str(error), hint="For example: --encoding s16le --rate 24000") from error
+        message = f"cannot tell from the name how {path} is coded: say it with --encoding (and --rate, if it is raw)"
+        raise TextError(message, hint="For example: --encoding s16le --rate 24000") from error
     if as_json:
         print_json({"file": str(path), **dataclasses.asdict(found)})
     else:

@@ -1,0 +1,138 @@
+"""One of Greenroom's processes as a child of a command: started with a log, waited for, stopped whatever happens."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
+
+READY_SECONDS = 120.0
+STOP_SECONDS = 20.0
+SIGNAL_STATUS = 128
+"""Shells report a command that a signal ended with this and the signal's number."""
+
+
+class NotReadyError(Exception):
+    """A process did not come up; the message holds the end of its log."""
+
+
+class Process:
+    """One process and its log."""
+
+    def __init__(self, name: str, arguments: Sequence[str], *, env: Mapping[str, str], log_path: Path) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._arguments = [sys.executable, "-m", *arguments]
+        self._env = dict(env)
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id while it runs."""
+        assert self._popen is not None
+        return self._popen.pid
+
+    def start(self) -> None:
+        """Start it; it writes to its log."""
+        self._log = self.log_path.open("ab")
+        self._popen = subprocess.Popen(  # noqa: S603  # Our own commands.
+            self._arguments, env=self._env, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def check(self) -> None:
+        """Raise NotReadyError if it has ended."""
+        assert self._popen is not None
+        code = self._popen.poll()
+        if code is not None:
+            raise NotReadyError(f"{self.name} ended with status {code}; the end of {self.log_path}:\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 15) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to exactly this process."""
+        assert self._popen is not None
+        self._popen.send_signal(number)
+
+    def wait(self, timeout_seconds: float = STOP_SECONDS) -> int:
+        """Wait until it has ended; return its status."""
+        assert self._popen is not None
+        code = self._popen.wait(timeout_seconds)
+        if self._log is not None:
+            self._log.close()
+        return code
+
+    def stop(self) -> int:
+        """Ask it to end, and make it end if it does not, or if waiting for it is interrupted."""
+        if self._popen is None:
+            return 0
+        self._popen.terminate()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            return self.wait()
+        except BaseException:
+            self._popen.kill()
+            raise
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; a call that fails is tried again. Raises NotReadyError."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(grpc.RpcError):
+                if holds():
+                    return
+            time.sleep(0.05)
+        raise NotReadyError(
+            f"{self.name} was not ready within {READY_SECONDS:g} s; the end of {self.log_path}:\n{self.log_tail()}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name} {'not started' if self._popen is None else self._popen.pid}>"
+
+
+def wait_serving(service: Process, speech_address: str) -> None:
+    """Wait until the service's health says SERVING. Raises NotReadyError."""
+    with grpc.insecure_channel(speech_address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        service.until(
+            lambda: (
+                health.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
+                == health_pb2.HealthCheckResponse.SERVING
+            )
+        )
+
+
+def wait_governed(daemon: Process, control_socket: Path) -> None:
+    """Wait until the service has a governor. Raises NotReadyError."""
+    with grpc.insecure_channel(f"unix:{control_socket}") as channel:
+        control = residency_pb2_grpc.ResidencyServiceStub(channel)
+        request = residency_pb2.GetResidencyRequest()
+        daemon.until(lambda: bool(control.GetResidency(request, timeout=1.0).report.holder_id))
+
+
+def end_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into SystemExit, so that `finally` blocks run; a second signal does not break into them.
+
+    Children have process groups of their own: nobody else ends them when a command is told to end.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(SIGNAL_STATUS + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
