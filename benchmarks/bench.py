@@ -84,7 +84,7 @@ async def _measure(share: float, progress: Progress) -> dict[str, Any]:
         rows["memory"] = _flatness(memory)
         rows["moves"] = memory.pop("moves")
     finally:
-        both.service.stop()
+        both.stop()
         shutil.rmtree(folder, ignore_errors=True)
     rows["paced_sessions"] = await _timed("50 paced sessions", paced_sessions.measure(50, 10.0), progress)
     return {"rows": rows, "memory": memory}
