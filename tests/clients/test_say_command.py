@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
 import sys
 import wave
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -24,6 +23,7 @@ from greenroom_client.say import app
 from tests.fakes import fake_sound_device
 from tests.fakes.fake_speech_script import Script, at_capacity, unavailable
 from tests.fakes.fake_speech_service import serving
+from tests.fakes.full_disk import with_files_up_to
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = "Hello there. How are you?"
@@ -53,19 +53,18 @@ async def started(
     server: str,
     stdin: int = asyncio.subprocess.PIPE,
     environment: dict[str, str] | None = None,
-    before: Callable[[], None] | None = None,
+    file_bytes_maximum: int | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command for the length of a block; it is killed if it is still there at the end."""
+    command = [sys.executable, "-m", "greenroom_client.say", *arguments]
+    if file_bytes_maximum is not None:
+        command = with_files_up_to(file_bytes_maximum, command)
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "greenroom_client.say",
-        *arguments,
+        *command,
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "GREENROOM_SERVER": server, **(environment or {})},
-        preexec_fn=before,
     )
     try:
         yield process
@@ -345,12 +344,11 @@ async def test_reader_that_leaves_the_pipe_is_told_and_the_service_is_spared() -
 
 async def test_disk_that_is_full_is_told_and_leaves_no_file(tmp_path: Path) -> None:
     """A file that cannot grow is an error of the output, and what was written is removed."""
-
-    def limit_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
-
     arguments = (LONG, "-o", str(tmp_path / "a.wav"))
-    async with serving() as fake, started(*arguments, server=fake.address, before=limit_files) as process:
+    async with (
+        serving() as fake,
+        started(*arguments, server=fake.address, file_bytes_maximum=5_000) as process,
+    ):
         result = await ended(process)
 
     assert 1 == result.code

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import grpc
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc
+from tests.fakes.full_disk import with_files_up_to
 
 WAIT_SECONDS = 20.0
 
@@ -47,14 +47,9 @@ class DaemonProcess:
     def start(self, *, file_bytes_maximum: int | None = None, wait: bool = True) -> None:
         """Start it, and wait until it listens; `file_bytes_maximum` is a disk on which no file grows larger."""
         command = [sys.executable, "-m", "memory_daemon", *self._arguments()]
-        limit = _limit(file_bytes_maximum)
-        self._process = subprocess.Popen(
-            command,
-            env=self._environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=limit,  # noqa: PLW1509 - No threads are forked here that matter before exec.
-        )
+        if file_bytes_maximum is not None:
+            command = with_files_up_to(file_bytes_maximum, command)
+        self._process = subprocess.Popen(command, env=self._environment(), stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._hear, args=(self._process,), daemon=True)
         self._reader.start()
         if wait:
@@ -124,9 +119,3 @@ class DaemonProcess:
                 else:
                     self.words.append(line.rstrip())
                 self._heard.notify_all()
-
-
-def _limit(file_bytes_maximum: int | None) -> Callable[[], None] | None:
-    if file_bytes_maximum is None:
-        return None
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_maximum, file_bytes_maximum))

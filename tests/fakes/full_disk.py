@@ -2,11 +2,29 @@
 
 import errno
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from memory_daemon import state_folder
+
+LIMITED = """
+import os, resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def with_files_up_to(file_bytes_maximum: int, command: Sequence[str]) -> list[str]:
+    """Return a command that runs `command` where no file grows larger than this.
+
+    The limit is set by a process of its own: a function between fork and exec would have gRPC's fork handlers run in
+    the child, which breaks when other threads are inside gRPC.
+    """
+    return [sys.executable, "-c", LIMITED, str(file_bytes_maximum), *command]
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
