@@ -4,8 +4,9 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNAL_STATUS = 128
 """Shells report a command that a signal ended with this and the signal's number."""
 
@@ -44,9 +46,10 @@ class Process:
     def start(self) -> None:
         """Start it; it writes to its log."""
         self._log = self.log_path.open("ab")
-        self._popen = subprocess.Popen(  # noqa: S603  # Our own commands.
-            self._arguments, env=self._env, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        with _signals_deferred():
+            self._popen = subprocess.Popen(  # noqa: S603  # Our own commands.
+                self._arguments, env=self._env, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     def check(self) -> None:
         """Raise NotReadyError if it has ended."""
@@ -124,15 +127,38 @@ def wait_governed(daemon: Process, control_socket: Path) -> None:
 
 
 def end_on_signals() -> None:
-    """Turn SIGTERM and SIGHUP into SystemExit, so that `finally` blocks run; a second signal does not break into them.
+    """Turn SIGTERM and SIGHUP into SystemExit, Ctrl-C into KeyboardInterrupt, so that `finally` blocks run.
 
-    Children have process groups of their own: nobody else ends them when a command is told to end.
+    Children have process groups of their own: nobody else ends them when a command is told to end. A second
+    signal does not break into the blocks. One that is ignored, as under nohup, stays ignored.
     """
 
     def end(number: int, _frame: Any) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP):
+        for each in ENDING_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(SIGNAL_STATUS + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Hold signals back while a child is made: one that broke in would leave a child that nobody knows."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {n: handler for n in ENDING_SIGNALS if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
+    for number in handlers:
+        signal.signal(number, lambda n, _frame: came.append(n))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)

@@ -37,12 +37,17 @@ def main() -> int:
     """Run both until told to end, or until one of them ends."""
     end_on_signals()
     try:
+        return _main()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _main() -> int:
+    try:
         config = load_config(None, {})
         load_daemon_config(None, {})
         _refuse_taken(config.speech_address)
         _run(config, _both(xdg_dir("XDG_STATE_HOME", ".local/state") / "logs"))
-    except KeyboardInterrupt:
-        return 0
     except (StartupError, DaemonStartupError, NotReadyError, OSError) as error:
         console.print(f"make run: {error}", style="red", markup=False)
     return 1
@@ -85,8 +90,8 @@ def _run(config: ServiceConfig, both: tuple[Process, Process]) -> None:
     service, daemon = both
     with ExitStack() as stack:
         for process in both:
-            process.start()
             stack.callback(process.stop)
+            process.start()
         with console.status("starting tts-service and memory-daemon"):
             wait_serving(service, config.speech_address)
             wait_governed(daemon, config.control_socket or default_control_socket(config.name))
