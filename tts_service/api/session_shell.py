@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tts_service.engine import Emit, Renderer
 from tts_service.errors import Reason, ServiceError
+from tts_service.speech.outbox import TIMER_SECONDS
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent
 from tts_service.speech.session import Session
@@ -111,7 +112,9 @@ class SessionShell:
 
     async def _sleep(self) -> None:
         now = self._clock()
-        wait_seconds = min(max(0.0, self.session.wake_at(now) - now), self.session.limits.idle_timeout_seconds)
+        # Audio may leave TIMER_SECONDS early: half of that puts a timer's rounding before the time and not behind it.
+        wait_seconds = max(0.0, self.session.wake_at(now) - now - TIMER_SECONDS / 2)
+        wait_seconds = min(wait_seconds, self.session.limits.idle_timeout_seconds)
         timer = asyncio.get_running_loop().call_later(wait_seconds, self._woken.set)
         try:
             await self._woken.wait()
