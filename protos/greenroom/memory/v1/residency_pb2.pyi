@@ -593,6 +593,28 @@ class PendingMove(google.protobuf.message.Message):
 global___PendingMove = PendingMove
 
 @typing.final
+class DeviceUsage(google.protobuf.message.Message):
+    """A device's memory as the process's own allocator sees it. The context that every process has there comes on top."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESERVED_BYTES_FIELD_NUMBER: builtins.int
+    ALLOCATED_BYTES_FIELD_NUMBER: builtins.int
+    reserved_bytes: builtins.int
+    """Taken of the device, in use or kept for use."""
+    allocated_bytes: builtins.int
+    """Of that, in use."""
+    def __init__(
+        self,
+        *,
+        reserved_bytes: builtins.int = ...,
+        allocated_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allocated_bytes", b"allocated_bytes", "reserved_bytes", b"reserved_bytes"]) -> None: ...
+
+global___DeviceUsage = DeviceUsage
+
+@typing.final
 class ResidencyReport(google.protobuf.message.Message):
     """What really is."""
 
@@ -613,6 +635,7 @@ class ResidencyReport(google.protobuf.message.Message):
     HOLDER_ID_FIELD_NUMBER: builtins.int
     RESTORE_WAITS_FIELD_NUMBER: builtins.int
     RESTORE_WAIT_DURATION_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
     budget_bytes: builtins.int
     """The budget in force; absent means none."""
     home_bytes: builtins.int
@@ -653,6 +676,10 @@ class ResidencyReport(google.protobuf.message.Message):
     def restore_wait_duration(self) -> google.protobuf.duration_pb2.Duration:
         """How long they waited, together."""
 
+    @property
+    def device(self) -> global___DeviceUsage:
+        """What the process's allocator has taken of the device; absent where modules compute in host memory."""
+
     def __init__(
         self,
         *,
@@ -671,9 +698,10 @@ class ResidencyReport(google.protobuf.message.Message):
         holder_id: builtins.str = ...,
         restore_waits: builtins.int = ...,
         restore_wait_duration: google.protobuf.duration_pb2.Duration | None = ...,
+        device: global___DeviceUsage | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes", "restore_wait_duration", b"restore_wait_duration", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "accepted_version", b"accepted_version", "applied_version", b"applied_version", "budget_bytes", b"budget_bytes", "epoch", b"epoch", "holder_id", b"holder_id", "home_bytes", b"home_bytes", "modules", b"modules", "pending_moves", b"pending_moves", "process_bytes", b"process_bytes", "queued_utterances", b"queued_utterances", "released_bytes", b"released_bytes", "restore_wait_duration", b"restore_wait_duration", "restore_waits", b"restore_waits", "sessions", b"sessions", "time", b"time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes", "device", b"device", "restore_wait_duration", b"restore_wait_duration", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "accepted_version", b"accepted_version", "applied_version", b"applied_version", "budget_bytes", b"budget_bytes", "device", b"device", "epoch", b"epoch", "holder_id", b"holder_id", "home_bytes", b"home_bytes", "modules", b"modules", "pending_moves", b"pending_moves", "process_bytes", b"process_bytes", "queued_utterances", b"queued_utterances", "released_bytes", b"released_bytes", "restore_wait_duration", b"restore_wait_duration", "restore_waits", b"restore_waits", "sessions", b"sessions", "time", b"time"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_budget_bytes", b"_budget_bytes"]) -> typing.Literal["budget_bytes"] | None: ...
 
 global___ResidencyReport = ResidencyReport

@@ -20,6 +20,7 @@ import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import google.rpc.status_pb2
 import sys
 import typing
@@ -179,6 +180,62 @@ WAITING_FOR_RESTORE: WaitingFor.ValueType  # 4
 """A module that is on its way back."""
 global___WaitingFor = WaitingFor
 
+class _SpeechGuard:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SpeechGuardEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SpeechGuard.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SPEECH_GUARD_UNSPECIFIED: _SpeechGuard.ValueType  # 0
+    """Never sent."""
+    SPEECH_GUARD_ALIGNMENT: _SpeechGuard.ValueType  # 1
+    """Speech had passed the end of the text, or turned back in it."""
+    SPEECH_GUARD_TOKEN_LIMIT: _SpeechGuard.ValueType  # 2
+    """As many tokens as max_segment_tokens allows."""
+    SPEECH_GUARD_TEXT_BUDGET: _SpeechGuard.ValueType  # 3
+    """More tokens than the text can need."""
+    SPEECH_GUARD_LOOP: _SpeechGuard.ValueType  # 4
+    """The tokens repeated themselves."""
+
+class SpeechGuard(_SpeechGuard, metaclass=_SpeechGuardEnumTypeWrapper):
+    """What ended a segment's speech tokens, where it was not the model's own end."""
+
+SPEECH_GUARD_UNSPECIFIED: SpeechGuard.ValueType  # 0
+"""Never sent."""
+SPEECH_GUARD_ALIGNMENT: SpeechGuard.ValueType  # 1
+"""Speech had passed the end of the text, or turned back in it."""
+SPEECH_GUARD_TOKEN_LIMIT: SpeechGuard.ValueType  # 2
+"""As many tokens as max_segment_tokens allows."""
+SPEECH_GUARD_TEXT_BUDGET: SpeechGuard.ValueType  # 3
+"""More tokens than the text can need."""
+SPEECH_GUARD_LOOP: SpeechGuard.ValueType  # 4
+"""The tokens repeated themselves."""
+global___SpeechGuard = SpeechGuard
+
+class _VoiceContent:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _VoiceContentEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_VoiceContent.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    VOICE_CONTENT_UNSPECIFIED: _VoiceContent.ValueType  # 0
+    """The default: VOICE_CONTENT_REFERENCE_AUDIO."""
+    VOICE_CONTENT_REFERENCE_AUDIO: _VoiceContent.ValueType  # 1
+    """A recording of one speaker: WAV, FLAC, Ogg/Opus, Ogg/Vorbis or MP3, mono or stereo, 8 to 48 kHz."""
+    VOICE_CONTENT_UPSTREAM_CONDITIONALS: _VoiceContent.ValueType  # 2
+    """The file that upstream's Conditionals.save writes (conds.pt). Nothing in it is run."""
+
+class VoiceContent(_VoiceContent, metaclass=_VoiceContentEnumTypeWrapper):
+    """What the bytes of a new voice are."""
+
+VOICE_CONTENT_UNSPECIFIED: VoiceContent.ValueType  # 0
+"""The default: VOICE_CONTENT_REFERENCE_AUDIO."""
+VOICE_CONTENT_REFERENCE_AUDIO: VoiceContent.ValueType  # 1
+"""A recording of one speaker: WAV, FLAC, Ogg/Opus, Ogg/Vorbis or MP3, mono or stereo, 8 to 48 kHz."""
+VOICE_CONTENT_UPSTREAM_CONDITIONALS: VoiceContent.ValueType  # 2
+"""The file that upstream's Conditionals.save writes (conds.pt). Nothing in it is run."""
+global___VoiceContent = VoiceContent
+
 class _WatermarkVerdict:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -241,6 +298,14 @@ class Sampling(google.protobuf.message.Message):
 
     SEED_FIELD_NUMBER: builtins.int
     SPEAKING_RATE_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    TOP_P_FIELD_NUMBER: builtins.int
+    MIN_P_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: builtins.int
+    CFG_WEIGHT_FIELD_NUMBER: builtins.int
+    EXAGGERATION_FIELD_NUMBER: builtins.int
+    MAX_SEGMENT_TOKENS_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Optional. Same text, voice and seed give the same samples. Range: 0 to 2^63 - 1. Default: chosen by the
     service, and told in the effective configuration.
@@ -249,18 +314,61 @@ class Sampling(google.protobuf.message.Message):
     """Optional. Speed of speech, 0.5 to 2.0, where 1.0 is the voice's own. Default: 1.0.
     Models that cannot change it refuse any other value.
     """
+    temperature: builtins.float
+    """Optional. Flattens (above 1) or sharpens the choice of speech tokens. Range: 0.05 to 5. This and what follows
+    belong to models that choose speech tokens; each one's defaults are in GetServiceInfo, and a model refuses
+    what it does not have.
+    """
+    top_p: builtins.float
+    """Optional. Keeps the likeliest tokens that together have this probability. Range: 0 to 1."""
+    min_p: builtins.float
+    """Optional. Keeps tokens at least this share as likely as the likeliest. Range: 0 to 1."""
+    top_k: builtins.int
+    """Optional. Keeps so many of the likeliest tokens; 0 keeps all. Range: 0 to 10,000."""
+    repetition_penalty: builtins.float
+    """Optional. Makes tokens that were chosen before less likely; 1 does not. Range: 0.1 to 10."""
+    cfg_weight: builtins.float
+    """Optional. How far speech is led away from what would be said without the text; 0 is twice as fast. Range: 0 to 5."""
+    exaggeration: builtins.float
+    """Optional. How lively the voice is; 0.5 is neutral. Range: 0 to 2."""
+    max_segment_tokens: builtins.int
+    """Optional. Speech tokens of one segment, 25 a second, at most. Range: 1 to 1,000."""
     def __init__(
         self,
         *,
         seed: builtins.int | None = ...,
         speaking_rate: builtins.float | None = ...,
+        temperature: builtins.float | None = ...,
+        top_p: builtins.float | None = ...,
+        min_p: builtins.float | None = ...,
+        top_k: builtins.int | None = ...,
+        repetition_penalty: builtins.float | None = ...,
+        cfg_weight: builtins.float | None = ...,
+        exaggeration: builtins.float | None = ...,
+        max_segment_tokens: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "_speaking_rate", b"_speaking_rate", "seed", b"seed", "speaking_rate", b"speaking_rate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "_speaking_rate", b"_speaking_rate", "seed", b"seed", "speaking_rate", b"speaking_rate"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cfg_weight", b"_cfg_weight", "_exaggeration", b"_exaggeration", "_max_segment_tokens", b"_max_segment_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_speaking_rate", b"_speaking_rate", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "cfg_weight", b"cfg_weight", "exaggeration", b"exaggeration", "max_segment_tokens", b"max_segment_tokens", "min_p", b"min_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "speaking_rate", b"speaking_rate", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cfg_weight", b"_cfg_weight", "_exaggeration", b"_exaggeration", "_max_segment_tokens", b"_max_segment_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_speaking_rate", b"_speaking_rate", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "cfg_weight", b"cfg_weight", "exaggeration", b"exaggeration", "max_segment_tokens", b"max_segment_tokens", "min_p", b"min_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "speaking_rate", b"speaking_rate", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cfg_weight", b"_cfg_weight"]) -> typing.Literal["cfg_weight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_exaggeration", b"_exaggeration"]) -> typing.Literal["exaggeration"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_segment_tokens", b"_max_segment_tokens"]) -> typing.Literal["max_segment_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_p", b"_min_p"]) -> typing.Literal["min_p"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_repetition_penalty", b"_repetition_penalty"]) -> typing.Literal["repetition_penalty"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_speaking_rate", b"_speaking_rate"]) -> typing.Literal["speaking_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_top_p", b"_top_p"]) -> typing.Literal["top_p"] | None: ...
 
 global___Sampling = Sampling
 
@@ -611,6 +719,9 @@ class Limits(google.protobuf.message.Message):
     SESSIONS_FIELD_NUMBER: builtins.int
     DETECT_AUDIO_FIELD_NUMBER: builtins.int
     DETECT_AUDIO_BYTES_FIELD_NUMBER: builtins.int
+    MIN_VOICE_AUDIO_FIELD_NUMBER: builtins.int
+    MAX_VOICE_AUDIO_FIELD_NUMBER: builtins.int
+    VOICE_AUDIO_BYTES_FIELD_NUMBER: builtins.int
     utterance_text_bytes: builtins.int
     """Text of one utterance, in bytes."""
     waiting_utterances: builtins.int
@@ -621,6 +732,8 @@ class Limits(google.protobuf.message.Message):
     """Sessions at once."""
     detect_audio_bytes: builtins.int
     """Audio that DetectWatermark reads, in bytes."""
+    voice_audio_bytes: builtins.int
+    """Reference audio of a voice, in bytes."""
     @property
     def idle_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """A session in which nothing happens for so long ends with IDLE_TIMEOUT."""
@@ -628,6 +741,14 @@ class Limits(google.protobuf.message.Message):
     @property
     def detect_audio(self) -> google.protobuf.duration_pb2.Duration:
         """Audio that DetectWatermark reads, in seconds."""
+
+    @property
+    def min_voice_audio(self) -> google.protobuf.duration_pb2.Duration:
+        """Reference audio of a voice, at least."""
+
+    @property
+    def max_voice_audio(self) -> google.protobuf.duration_pb2.Duration:
+        """Reference audio of a voice, at most."""
 
     def __init__(
         self,
@@ -639,9 +760,12 @@ class Limits(google.protobuf.message.Message):
         sessions: builtins.int = ...,
         detect_audio: google.protobuf.duration_pb2.Duration | None = ...,
         detect_audio_bytes: builtins.int = ...,
+        min_voice_audio: google.protobuf.duration_pb2.Duration | None = ...,
+        max_voice_audio: google.protobuf.duration_pb2.Duration | None = ...,
+        voice_audio_bytes: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["detect_audio", b"detect_audio", "idle_timeout", b"idle_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["detect_audio", b"detect_audio", "detect_audio_bytes", b"detect_audio_bytes", "idle_timeout", b"idle_timeout", "sessions", b"sessions", "utterance_text_bytes", b"utterance_text_bytes", "waiting_flushes", b"waiting_flushes", "waiting_utterances", b"waiting_utterances"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["detect_audio", b"detect_audio", "idle_timeout", b"idle_timeout", "max_voice_audio", b"max_voice_audio", "min_voice_audio", b"min_voice_audio"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["detect_audio", b"detect_audio", "detect_audio_bytes", b"detect_audio_bytes", "idle_timeout", b"idle_timeout", "max_voice_audio", b"max_voice_audio", "min_voice_audio", b"min_voice_audio", "sessions", b"sessions", "utterance_text_bytes", b"utterance_text_bytes", "voice_audio_bytes", b"voice_audio_bytes", "waiting_flushes", b"waiting_flushes", "waiting_utterances", b"waiting_utterances"]) -> None: ...
 
 global___Limits = Limits
 
@@ -800,6 +924,32 @@ class Flushed(google.protobuf.message.Message):
 global___Flushed = Flushed
 
 @typing.final
+class GuardedSegment(google.protobuf.message.Message):
+    """A segment whose speech was ended by a guard: its last words may be missing, or a tail was cut off."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEXT_START_FIELD_NUMBER: builtins.int
+    TEXT_END_FIELD_NUMBER: builtins.int
+    GUARD_FIELD_NUMBER: builtins.int
+    text_start: builtins.int
+    """Where the segment's text begins."""
+    text_end: builtins.int
+    """Where it ends (exclusive)."""
+    guard: global___SpeechGuard.ValueType
+    """What ended it."""
+    def __init__(
+        self,
+        *,
+        text_start: builtins.int = ...,
+        text_end: builtins.int = ...,
+        guard: global___SpeechGuard.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["guard", b"guard", "text_end", b"text_end", "text_start", b"text_start"]) -> None: ...
+
+global___GuardedSegment = GuardedSegment
+
+@typing.final
 class UtteranceDone(google.protobuf.message.Message):
     """Closes an utterance with its figures."""
 
@@ -812,6 +962,8 @@ class UtteranceDone(google.protobuf.message.Message):
     QUEUE_WAIT_FIELD_NUMBER: builtins.int
     REAL_TIME_FACTOR_FIELD_NUMBER: builtins.int
     UNDERRUNS_FIELD_NUMBER: builtins.int
+    SPEECH_TOKENS_FIELD_NUMBER: builtins.int
+    GUARDED_SEGMENTS_FIELD_NUMBER: builtins.int
     utterance_id: builtins.str
     """The utterance."""
     finish_reason: global___FinishReason.ValueType
@@ -822,6 +974,8 @@ class UtteranceDone(google.protobuf.message.Message):
     """Compute time over audio time; below 1 is faster than speech."""
     underruns: builtins.int
     """Times that playback ran out of audio in mid-utterance."""
+    speech_tokens: builtins.int
+    """Speech tokens, 25 a second; 0 for a model that has none."""
     @property
     def time_to_first_audio(self) -> google.protobuf.duration_pb2.Duration:
         """From its first text to its first audio chunk."""
@@ -829,6 +983,10 @@ class UtteranceDone(google.protobuf.message.Message):
     @property
     def queue_wait(self) -> google.protobuf.duration_pb2.Duration:
         """Of that, waiting for a place to compute."""
+
+    @property
+    def guarded_segments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GuardedSegment]:
+        """Segments whose speech a guard has ended."""
 
     def __init__(
         self,
@@ -840,9 +998,11 @@ class UtteranceDone(google.protobuf.message.Message):
         queue_wait: google.protobuf.duration_pb2.Duration | None = ...,
         real_time_factor: builtins.float = ...,
         underruns: builtins.int = ...,
+        speech_tokens: builtins.int = ...,
+        guarded_segments: collections.abc.Iterable[global___GuardedSegment] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["queue_wait", b"queue_wait", "time_to_first_audio", b"time_to_first_audio"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "queue_wait", b"queue_wait", "real_time_factor", b"real_time_factor", "samples", b"samples", "time_to_first_audio", b"time_to_first_audio", "underruns", b"underruns", "utterance_id", b"utterance_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "guarded_segments", b"guarded_segments", "queue_wait", b"queue_wait", "real_time_factor", b"real_time_factor", "samples", b"samples", "speech_tokens", b"speech_tokens", "time_to_first_audio", b"time_to_first_audio", "underruns", b"underruns", "utterance_id", b"utterance_id"]) -> None: ...
 
 global___UtteranceDone = UtteranceDone
 
@@ -1083,12 +1243,16 @@ class Voice(google.protobuf.message.Message):
     LANGUAGES_FIELD_NUMBER: builtins.int
     MODELS_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id: lower-case letters, digits and hyphens."""
     display_name: builtins.str
     """Its name for people."""
     description: builtins.str
     """What to know about it."""
+    content_sha256: builtins.str
+    """SHA-256 of its stored form, in hexadecimal; empty for one that belongs to a model."""
     @property
     def languages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Languages it speaks, as BCP 47 tags, the main one first."""
@@ -1096,6 +1260,10 @@ class Voice(google.protobuf.message.Message):
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Models that can use it."""
+
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was made; absent for one that belongs to a model."""
 
     def __init__(
         self,
@@ -1105,10 +1273,128 @@ class Voice(google.protobuf.message.Message):
         languages: collections.abc.Iterable[builtins.str] | None = ...,
         models: collections.abc.Iterable[builtins.str] | None = ...,
         description: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        content_sha256: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "display_name", b"display_name", "id", b"id", "languages", b"languages", "models", b"models"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["content_sha256", b"content_sha256", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "id", b"id", "languages", b"languages", "models", b"models"]) -> None: ...
 
 global___Voice = Voice
+
+@typing.final
+class VoiceSpec(google.protobuf.message.Message):
+    """Describes a new voice."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    LANGUAGES_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
+    display_name: builtins.str
+    """Optional. Its name for people, at most 128 characters. Default: its id."""
+    model: builtins.str
+    """Optional. A model's id from GetServiceInfo. Default: the service's default model."""
+    content: global___VoiceContent.ValueType
+    """Optional. What the bytes are."""
+    @property
+    def languages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Optional. Languages of the speaker, as BCP 47 tags that the model lists, the main one first. Default: all of
+        the model's.
+        """
+
+    def __init__(
+        self,
+        *,
+        display_name: builtins.str = ...,
+        model: builtins.str = ...,
+        languages: collections.abc.Iterable[builtins.str] | None = ...,
+        content: global___VoiceContent.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "display_name", b"display_name", "languages", b"languages", "model", b"model"]) -> None: ...
+
+global___VoiceSpec = VoiceSpec
+
+@typing.final
+class CreateVoiceRequest(google.protobuf.message.Message):
+    """Makes a voice."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_NUMBER: builtins.int
+    content: builtins.bytes
+    """The next bytes."""
+    @property
+    def spec(self) -> global___VoiceSpec:
+        """What the voice is to be."""
+
+    def __init__(
+        self,
+        *,
+        spec: global___VoiceSpec | None = ...,
+        content: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["content", b"content", "request", b"request", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "request", b"request", "spec", b"spec"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["request", b"request"]) -> typing.Literal["spec", "content"] | None: ...
+
+global___CreateVoiceRequest = CreateVoiceRequest
+
+@typing.final
+class CreateVoiceResponse(google.protobuf.message.Message):
+    """The voice that was made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: builtins.int
+    ALREADY_THERE_FIELD_NUMBER: builtins.int
+    already_there: builtins.bool
+    """True if it was there already, from the same bytes; its name is then what it was."""
+    @property
+    def voice(self) -> global___Voice:
+        """The voice."""
+
+    def __init__(
+        self,
+        *,
+        voice: global___Voice | None = ...,
+        already_there: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["voice", b"voice"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["already_there", b"already_there", "voice", b"voice"]) -> None: ...
+
+global___CreateVoiceResponse = CreateVoiceResponse
+
+@typing.final
+class DeleteVoiceRequest(google.protobuf.message.Message):
+    """Names a voice to delete."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: builtins.int
+    voice: builtins.str
+    """Required. The voice's id."""
+    def __init__(
+        self,
+        *,
+        voice: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["voice", b"voice"]) -> None: ...
+
+global___DeleteVoiceRequest = DeleteVoiceRequest
+
+@typing.final
+class DeleteVoiceResponse(google.protobuf.message.Message):
+    """The voice is gone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DeleteVoiceResponse = DeleteVoiceResponse
 
 @typing.final
 class GetVoiceRequest(google.protobuf.message.Message):
@@ -1274,6 +1560,10 @@ class Model(google.protobuf.message.Message):
     LANGUAGES_FIELD_NUMBER: builtins.int
     SAMPLE_RATE_HERTZ_FIELD_NUMBER: builtins.int
     DEFAULT_VOICE_FIELD_NUMBER: builtins.int
+    DEFAULT_SAMPLING_FIELD_NUMBER: builtins.int
+    CREATES_VOICES_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
+    MISSING_LANGUAGES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id."""
     description: builtins.str
@@ -1282,9 +1572,23 @@ class Model(google.protobuf.message.Message):
     """Its own sample rate."""
     default_voice: builtins.str
     """The voice that is used when none is named."""
+    creates_voices: builtins.bool
+    """True if CreateVoice makes voices for it."""
     @property
     def languages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Languages it speaks, as BCP 47 tags."""
+
+    @property
+    def default_sampling(self) -> global___Sampling:
+        """Every sampling setting that it has, with its default."""
+
+    @property
+    def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Sounds that its text may ask for, such as "[laugh]"."""
+
+    @property
+    def missing_languages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MissingLanguage]:
+        """Languages that it would speak if something were not missing here."""
 
     def __init__(
         self,
@@ -1294,10 +1598,39 @@ class Model(google.protobuf.message.Message):
         languages: collections.abc.Iterable[builtins.str] | None = ...,
         sample_rate_hertz: builtins.int = ...,
         default_voice: builtins.str = ...,
+        default_sampling: global___Sampling | None = ...,
+        creates_voices: builtins.bool = ...,
+        tags: collections.abc.Iterable[builtins.str] | None = ...,
+        missing_languages: collections.abc.Iterable[global___MissingLanguage] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["default_voice", b"default_voice", "description", b"description", "id", b"id", "languages", b"languages", "sample_rate_hertz", b"sample_rate_hertz"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["default_sampling", b"default_sampling"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["creates_voices", b"creates_voices", "default_sampling", b"default_sampling", "default_voice", b"default_voice", "description", b"description", "id", b"id", "languages", b"languages", "missing_languages", b"missing_languages", "sample_rate_hertz", b"sample_rate_hertz", "tags", b"tags"]) -> None: ...
 
 global___Model = Model
+
+@typing.final
+class MissingLanguage(google.protobuf.message.Message):
+    """A language that a model could speak."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LANGUAGE_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
+    language: builtins.str
+    """Its BCP 47 tag."""
+    @property
+    def missing(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What is missing, for the operator."""
+
+    def __init__(
+        self,
+        *,
+        language: builtins.str = ...,
+        missing: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["language", b"language", "missing", b"missing"]) -> None: ...
+
+global___MissingLanguage = MissingLanguage
 
 @typing.final
 class GetServiceInfoResponse(google.protobuf.message.Message):

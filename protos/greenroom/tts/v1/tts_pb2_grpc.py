@@ -45,6 +45,16 @@ class TextToSpeechServiceStub(object):
                 request_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeRequest.SerializeToString,
                 response_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeResponse.FromString,
                 _registered_method=True)
+        self.CreateVoice = channel.stream_unary(
+                '/greenroom.tts.v1.TextToSpeechService/CreateVoice',
+                request_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceRequest.SerializeToString,
+                response_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceResponse.FromString,
+                _registered_method=True)
+        self.DeleteVoice = channel.unary_unary(
+                '/greenroom.tts.v1.TextToSpeechService/DeleteVoice',
+                request_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.SerializeToString,
+                response_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.FromString,
+                _registered_method=True)
         self.GetVoice = channel.unary_unary(
                 '/greenroom.tts.v1.TextToSpeechService/GetVoice',
                 request_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.GetVoiceRequest.SerializeToString,
@@ -78,7 +88,8 @@ class TextToSpeechServiceServicer(object):
         (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
         A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
         ends every open utterance; cancelling the RPC interrupts everything.
-        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT.
+        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
+        ENGINE_STARTING while models load (as in every RPC of this service).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +99,25 @@ class TextToSpeechServiceServicer(object):
         """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
         Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateVoice(self, request_iterator, context):
+        """Makes a voice from reference audio, or takes over one that upstream's own code made. The first message says
+        what it is, the others are its bytes, in order. The same bytes for the same model give the same voice, so that
+        an upload may be repeated.
+
+        Reasons: BAD_CONFIG, BAD_AUDIO (unreadable, too short or long, silent, clipped), AT_CAPACITY, DEVICE_MEMORY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVoice(self, request, context):
+        """Deletes a voice that was made here. Utterances that speak with it go on; later ones get VOICE_NOT_FOUND.
+        Reasons: VOICE_NOT_FOUND, BAD_CONFIG (a voice that belongs to a model).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +164,16 @@ def add_TextToSpeechServiceServicer_to_server(servicer, server):
                     servicer.Synthesize,
                     request_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeRequest.FromString,
                     response_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeResponse.SerializeToString,
+            ),
+            'CreateVoice': grpc.stream_unary_rpc_method_handler(
+                    servicer.CreateVoice,
+                    request_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceRequest.FromString,
+                    response_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceResponse.SerializeToString,
+            ),
+            'DeleteVoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVoice,
+                    request_deserializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.FromString,
+                    response_serializer=greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.SerializeToString,
             ),
             'GetVoice': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVoice,
@@ -211,6 +251,60 @@ class TextToSpeechService(object):
             '/greenroom.tts.v1.TextToSpeechService/Synthesize',
             greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeRequest.SerializeToString,
             greenroom_dot_tts_dot_v1_dot_tts__pb2.SynthesizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateVoice(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/greenroom.tts.v1.TextToSpeechService/CreateVoice',
+            greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceRequest.SerializeToString,
+            greenroom_dot_tts_dot_v1_dot_tts__pb2.CreateVoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.tts.v1.TextToSpeechService/DeleteVoice',
+            greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.SerializeToString,
+            greenroom_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,8 @@ class TextToSpeechServiceStub:
     (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
     A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
     ends every open utterance; cancelling the RPC interrupts everything.
-    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT.
+    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
+    ENGINE_STARTING while models load (as in every RPC of this service).
     """
 
     Synthesize: grpc.UnaryStreamMultiCallable[
@@ -50,6 +51,25 @@ class TextToSpeechServiceStub:
     """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
     Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+    """
+
+    CreateVoice: grpc.StreamUnaryMultiCallable[
+        greenroom.tts.v1.tts_pb2.CreateVoiceRequest,
+        greenroom.tts.v1.tts_pb2.CreateVoiceResponse,
+    ]
+    """Makes a voice from reference audio, or takes over one that upstream's own code made. The first message says
+    what it is, the others are its bytes, in order. The same bytes for the same model give the same voice, so that
+    an upload may be repeated.
+
+    Reasons: BAD_CONFIG, BAD_AUDIO (unreadable, too short or long, silent, clipped), AT_CAPACITY, DEVICE_MEMORY.
+    """
+
+    DeleteVoice: grpc.UnaryUnaryMultiCallable[
+        greenroom.tts.v1.tts_pb2.DeleteVoiceRequest,
+        greenroom.tts.v1.tts_pb2.DeleteVoiceResponse,
+    ]
+    """Deletes a voice that was made here. Utterances that speak with it go on; later ones get VOICE_NOT_FOUND.
+    Reasons: VOICE_NOT_FOUND, BAD_CONFIG (a voice that belongs to a model).
     """
 
     GetVoice: grpc.UnaryUnaryMultiCallable[
@@ -91,7 +111,8 @@ class TextToSpeechServiceAsyncStub:
     (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
     A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
     ends every open utterance; cancelling the RPC interrupts everything.
-    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT.
+    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
+    ENGINE_STARTING while models load (as in every RPC of this service).
     """
 
     Synthesize: grpc.aio.UnaryStreamMultiCallable[
@@ -101,6 +122,25 @@ class TextToSpeechServiceAsyncStub:
     """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
     Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+    """
+
+    CreateVoice: grpc.aio.StreamUnaryMultiCallable[
+        greenroom.tts.v1.tts_pb2.CreateVoiceRequest,
+        greenroom.tts.v1.tts_pb2.CreateVoiceResponse,
+    ]
+    """Makes a voice from reference audio, or takes over one that upstream's own code made. The first message says
+    what it is, the others are its bytes, in order. The same bytes for the same model give the same voice, so that
+    an upload may be repeated.
+
+    Reasons: BAD_CONFIG, BAD_AUDIO (unreadable, too short or long, silent, clipped), AT_CAPACITY, DEVICE_MEMORY.
+    """
+
+    DeleteVoice: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.tts.v1.tts_pb2.DeleteVoiceRequest,
+        greenroom.tts.v1.tts_pb2.DeleteVoiceResponse,
+    ]
+    """Deletes a voice that was made here. Utterances that speak with it go on; later ones get VOICE_NOT_FOUND.
+    Reasons: VOICE_NOT_FOUND, BAD_CONFIG (a voice that belongs to a model).
     """
 
     GetVoice: grpc.aio.UnaryUnaryMultiCallable[
@@ -144,7 +184,8 @@ class TextToSpeechServiceServicer(metaclass=abc.ABCMeta):
         (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
         A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
         ends every open utterance; cancelling the RPC interrupts everything.
-        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT.
+        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
+        ENGINE_STARTING while models load (as in every RPC of this service).
         """
 
     @abc.abstractmethod
@@ -156,6 +197,29 @@ class TextToSpeechServiceServicer(metaclass=abc.ABCMeta):
         """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
         Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+        """
+
+    @abc.abstractmethod
+    def CreateVoice(
+        self,
+        request_iterator: _MaybeAsyncIterator[greenroom.tts.v1.tts_pb2.CreateVoiceRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.tts.v1.tts_pb2.CreateVoiceResponse, collections.abc.Awaitable[greenroom.tts.v1.tts_pb2.CreateVoiceResponse]]:
+        """Makes a voice from reference audio, or takes over one that upstream's own code made. The first message says
+        what it is, the others are its bytes, in order. The same bytes for the same model give the same voice, so that
+        an upload may be repeated.
+
+        Reasons: BAD_CONFIG, BAD_AUDIO (unreadable, too short or long, silent, clipped), AT_CAPACITY, DEVICE_MEMORY.
+        """
+
+    @abc.abstractmethod
+    def DeleteVoice(
+        self,
+        request: greenroom.tts.v1.tts_pb2.DeleteVoiceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.tts.v1.tts_pb2.DeleteVoiceResponse, collections.abc.Awaitable[greenroom.tts.v1.tts_pb2.DeleteVoiceResponse]]:
+        """Deletes a voice that was made here. Utterances that speak with it go on; later ones get VOICE_NOT_FOUND.
+        Reasons: VOICE_NOT_FOUND, BAD_CONFIG (a voice that belongs to a model).
         """
 
     @abc.abstractmethod
