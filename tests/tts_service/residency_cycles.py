@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from tts_service.models.catalog import builtin_catalog
+from tts_service.models.builtin_catalog import builtin_catalog
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
 from tts_service.residency.process_memory import ProcessMemory

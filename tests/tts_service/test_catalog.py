@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tts_service.models import catalog
-from tts_service.models.catalog import ModuleSpec, builtin_catalog
+from tts_service.models import watermark_catalog
+from tts_service.models.builtin_catalog import builtin_catalog
+from tts_service.models.module_spec import ModuleSpec
 from tts_service.models.perth import PerthDetector, PerthEncoder
 from tts_service.types import VOICE, WATERMARK_DETECTOR, WATERMARK_ENCODER, ModuleName
 
@@ -28,7 +29,9 @@ def test_watermark_module_is_converted_once_and_then_needs_no_checkpoint(
     """After the installation, the module comes from the cache alone."""
     spec = _spec(tmp_path, name)
     spec.install()
-    monkeypatch.setattr(catalog.perth, "upstream_state_dict", lambda: pytest.fail("read the checkpoint again"))
+    monkeypatch.setattr(
+        watermark_catalog.perth, "upstream_state_dict", lambda: pytest.fail("read the checkpoint again")
+    )
     module = _spec(tmp_path, name).load()
 
     assert kind is type(module)

@@ -1,0 +1,196 @@
+"""The one loader of Chatterbox's weights, wherever they come from: strict, complete in what it reports, without copies.
+
+`open_weights` reads headers only and says everything that is wrong at once. `ModelWeights.load` then makes one module,
+alone and again whenever it is wanted, which is what a return from DISK is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.conditionals import conditionals_problems
+from tts_service.models.chatterbox.host_master import (
+    EndOfFileError,
+    HostMaster,
+    allocate_master,
+    placed_bytes,
+    read_tensor,
+)
+from tts_service.models.chatterbox.layout import CONDITIONALS_FILE, LAYOUTS, ModelLayout, ModuleFile, build_network
+from tts_service.models.chatterbox.network_size import NetworkSize
+from tts_service.models.chatterbox.t3_network import T3, UNUSED_SHAPES
+from tts_service.models.chatterbox.tokenizer_files import tokenizer_problems
+from tts_service.models.chatterbox.weight_checks import module_problems, surplus_problems
+from tts_service.models.chatterbox.weight_file import (
+    StoredTensor,
+    UnreadableFileError,
+    file_problem,
+    safetensors_metadata,
+    stored_tensors,
+)
+from tts_service.models.chatterbox.weight_problems import WeightProblem, refuse_problems
+from tts_service.types import ModuleName
+
+Progress = Callable[[int, int], None]
+"""Takes the bytes that are done, and all that there are."""
+
+
+_WIDE_KEYS = ("speech_head.weight", "speech_emb.weight")
+"""Names of T3's whose last dimension is its width."""
+
+
+class NetworkBuilder(Protocol):
+    """Makes a module's network on the meta device."""
+
+    def __call__(self, module: ModuleName, model: ChatterboxModel, size: NetworkSize) -> torch.nn.Module:
+        """Return the network."""
+        ...
+
+
+def no_progress(done_bytes: int, total_bytes: int) -> None:
+    """Tell nobody."""
+    del done_bytes, total_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelWeights:
+    """A folder whose every file has been checked against the networks of its model and size."""
+
+    folder: Path
+    layout: ModelLayout
+    size: NetworkSize
+    stored: Mapping[ModuleName, Mapping[str, StoredTensor]]
+    build: NetworkBuilder = build_network
+
+    def __repr__(self) -> str:
+        return f"<ModelWeights {self.layout.model} {self.size.value} in {self.folder}>"
+
+    @property
+    def modules(self) -> tuple[ModuleName, ...]:
+        """The modules, T3 first."""
+        return tuple(each.module for each in self.layout.modules)
+
+    def byte_count(self, module: ModuleName) -> int:
+        """Return how many bytes a module's weights have."""
+        return sum(each.byte_count for each in self.stored[module].values())
+
+    def master_bytes(self, module: ModuleName) -> int:
+        """Return how much memory a module's weights take: as `byte_count`, each tensor at a place of its own."""
+        return placed_bytes(self.stored[module])
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Tell whether the weights are ours, which speak noise."""
+        path = self.folder / self.layout.module_file(T3).file
+        return safetensors_metadata(path).get("made_by", "").startswith("greenroom")
+
+    def load(self, module: ModuleName, *, progress: Progress = no_progress) -> torch.nn.Module:
+        """Return a module with its weights, in evaluation mode, frozen, its tensors in one piece of memory.
+
+        Raises BadWeightsError: the file has gone, changed or ended since it was checked, or has values that are not
+        finite (all such names are told).
+        """
+        return self.load_with_master(module, progress=progress)[0]
+
+    def load_with_master(
+        self, module: ModuleName, *, progress: Progress = no_progress
+    ) -> tuple[torch.nn.Module, HostMaster]:
+        """Return a module and the memory that its tensors are views of; raises as `load` does."""
+        network = self.build(module, self.layout.model, self.size)
+        master = self.read_master(module, progress=progress)
+        network.load_state_dict(master.tensors, strict=False, assign=True)
+        network.requires_grad_(requires_grad=False)
+        assert not any(each.is_meta for each in (*network.parameters(), *network.buffers()))
+        return network.eval(), master
+
+    def read_master(self, module: ModuleName, *, progress: Progress = no_progress) -> HostMaster:
+        """Return a module's weights in host memory, by the network's names; raises as `load` does."""
+        place = self.layout.module_file(module)
+        master = allocate_master(self.stored[module])
+        refuse_problems(self.folder, self._read(place, master, progress))
+        return master
+
+    def _read(self, place: ModuleFile, master: HostMaster, progress: Progress) -> list[WeightProblem]:
+        stored, total_bytes, done_bytes = self.stored[place.module], self.byte_count(place.module), 0
+
+        def told(byte_count: int) -> None:
+            nonlocal done_bytes
+            done_bytes += byte_count
+            progress(done_bytes, total_bytes)
+
+        path = self.folder / place.file
+        problems = []
+        try:
+            with path.open("rb", buffering=0) as file:
+                for name, each in stored.items():
+                    if not read_tensor(file, each, master.tensors[name], told):
+                        problems.append(_not_finite(place, name))
+        except OSError as error:
+            problems.append(file_problem(path, error))
+        except EndOfFileError:
+            problems.append(WeightProblem(file=place.file, what="has become shorter since it was checked"))
+        return problems
+
+
+def open_weights(folder: Path, model: ChatterboxModel, *, build: NetworkBuilder = build_network) -> ModelWeights:
+    """Check a folder and return what modules are loaded from; the size (full or tiny) is read from T3's file.
+
+    Reads no weights, only headers and the tokenizer. Raises BadWeightsError with everything that is wrong.
+    """
+    layout = LAYOUTS[model]
+    files = {file: _stored(folder / file) for file in layout.weight_files}
+    size = _size(files[layout.module_file(T3).file])
+    problems = [each for each in files.values() if isinstance(each, WeightProblem)]
+    stored: dict[ModuleName, Mapping[str, StoredTensor]] = {}
+    for file, content in files.items():
+        if isinstance(content, WeightProblem):
+            continue
+        wanted = {place: build(place.module, model, size).state_dict() for place in layout.modules_in(file)}
+        problems += _file_problems(wanted, content)
+        stored |= {place.module: _own(place, each, content) for place, each in wanted.items()}
+    problems += tokenizer_problems(folder, layout)
+    problems += conditionals_problems(folder / CONDITIONALS_FILE)
+    refuse_problems(folder, problems)
+    return ModelWeights(folder=folder, layout=layout, size=size, stored=stored, build=build)
+
+
+def _stored(path: Path) -> Mapping[str, StoredTensor] | WeightProblem:
+    try:
+        return stored_tensors(path)
+    except (OSError, UnreadableFileError) as error:
+        return file_problem(path, error)
+
+
+def _size(content: Mapping[str, StoredTensor] | WeightProblem) -> NetworkSize:
+    """Tell the size by T3's width; whatever is neither is checked as FULL, and its shapes are then told."""
+    if isinstance(content, WeightProblem):
+        return NetworkSize.FULL
+    tiny_width = UNUSED_SHAPES[NetworkSize.TINY][1]
+    is_tiny = any(name in content and content[name].shape[1:] == (tiny_width,) for name in _WIDE_KEYS)
+    return NetworkSize.TINY if is_tiny else NetworkSize.FULL
+
+
+def _file_problems(
+    wanted: Mapping[ModuleFile, Mapping[str, torch.Tensor]], content: Mapping[str, StoredTensor]
+) -> Iterator[WeightProblem]:
+    for place, tensors in wanted.items():
+        yield from module_problems(place, tensors, content)
+    yield from surplus_problems(wanted, content)
+
+
+def _own(
+    place: ModuleFile, wanted: Mapping[str, torch.Tensor], content: Mapping[str, StoredTensor]
+) -> dict[str, StoredTensor]:
+    """Return a module's part of a file, by the network's names."""
+    keys = {name: f"{place.prefix}{name}" for name in wanted}
+    return {name: content[key] for name, key in keys.items() if key in content}
+
+
+def _not_finite(place: ModuleFile, name: str) -> WeightProblem:
+    return WeightProblem(
+        file=place.file, key=f"{place.prefix}{name}", what="holds NaN or infinite values; download the file again"
+    )
