@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from tts_service.models.catalog import ModuleSpec
+from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
 from tts_service.types import ModuleName

@@ -75,3 +75,43 @@ def guest(situation: Situation, module: str, *, since_seconds: float) -> Situati
         for each in situation.residences
     )
     return replace(situation, residences=residences)
+
+
+def device_situation(
+    tiers: Mapping[str, Tier],
+    *,
+    wishes: Wishes = NO_WISHES,
+    budget: int | None = None,
+    leased: Collection[str] = (),
+    claimed: Collection[str] = (),
+    waiting: Collection[Collection[str]] = (),
+    rest_away: Collection[str] = (),
+    states: Mapping[str, ModuleState] | None = None,
+    bound_for: Mapping[str, Tier] | None = None,
+) -> Situation:
+    """Return modules a to d whose home is a device, on disk if they are not named; each holds 1000 of the host."""
+    given = situation(
+        wishes=wishes,
+        budget=budget,
+        leased=leased,
+        claimed=claimed,
+        waiting=waiting,
+        rest_away=rest_away,
+        states=states,
+    )
+    residences = tuple(
+        replace(
+            each,
+            tier=tiers.get(each.module, Tier.DISK),
+            host_bytes=1000,
+            bound_for=(bound_for or {}).get(each.module),
+        )
+        for each in given.residences
+    )
+    return replace(given, home=Tier.DEVICE, away=Tier.HOST, residences=residences)
+
+
+def placed(tiers: Mapping[str, Tier], *, urgency: Urgency = Urgency.WHEN_UNCLAIMED) -> Wishes:
+    """Return a directive's wishes for any tiers."""
+    placements = tuple(Placement(module=ModuleName(name), tier=tier, urgency=urgency) for name, tier in tiers.items())
+    return replace(NO_WISHES, directive=Directive(epoch=1, version=1, valid_for_seconds=10, placements=placements))

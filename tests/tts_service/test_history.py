@@ -122,6 +122,19 @@ def test_tally_gives_the_median_of_the_last_moves() -> None:
     assert (0.2, None, MOVES_KEPT + 2) == (tally.restore_seconds(A), tally.evict_seconds(A), tally.restores(A))
 
 
+def test_tally_keeps_the_times_from_each_tier_apart() -> None:
+    """A restore from disk says nothing about one from host memory."""
+    tally = MoveTally()
+    tally.restored(A, home_bytes=1, seconds=3.0, source=Tier.DISK)
+    tally.timed(A, seconds=0.1, source=Tier.HOST)
+
+    assert (3.0, 0.1, 1) == (
+        tally.restore_seconds(A, Tier.DISK),
+        tally.restore_seconds(A, Tier.HOST),
+        tally.restores(A),
+    )
+
+
 def test_tally_counts_waits_with_their_time() -> None:
     """Every request that had to wait adds to both."""
     tally = MoveTally()

@@ -4,11 +4,12 @@ import errno
 from collections.abc import Callable
 
 import pytest
+import torch
 from structlog.testing import capture_logs
 
 from tests.fakes.fake_modules import FakeModules
 from tests.fakes.manual_clock import ManualClock
-from tts_service.models.catalog import ModuleSpec
+from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.mover import Evicted, Mover, RestoreFailedError
 from tts_service.types import ModuleName
 
@@ -138,8 +139,10 @@ def test_eviction_of_an_object_that_cannot_be_watched_succeeds() -> None:
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         RuntimeError("std::bad_alloc"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
     ],
-    ids=["Python", "system", "torch", "onnxruntime"],
+    ids=["Python", "system", "torch", "onnxruntime", "torch on a device", "CUDA"],
 )
 def test_lack_of_memory_is_told_apart_whoever_reports_it(fault: Exception) -> None:
     """Each library has its own words for it."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fakes.situations import directed, situation
+from tests.fakes.situations import device_situation, directed, situation
 from tts_service.residency.situation import (
     RETRY_FIRST_SECONDS,
     RETRY_LONGEST_SECONDS,
@@ -13,11 +13,14 @@ from tts_service.residency.situation import (
     arrive,
     begin_move,
     break_down,
+    bytes_by_tier,
     bytes_of,
+    destination,
     fall_short,
     home_bytes,
     occupied_bytes,
     residence_of,
+    restored_from,
 )
 from tts_service.residency.types import Authority, ModuleState, Tier
 from tts_service.types import ModuleName
@@ -107,3 +110,65 @@ def test_shortage_is_over_when_a_module_has_come_home() -> None:
 def test_bytes_of_modules_do_not_depend_on_where_they_are() -> None:
     """What modules would hold at home is what is planned with."""
     assert 40 == bytes_of(situation("b"), frozenset({A, ModuleName("c")}))
+
+
+LOADING = Move(module=A, source=Tier.DISK, target=Tier.HOST, authority=Authority.DIRECTIVE)
+DROPPING = Move(module=A, source=Tier.HOST, target=Tier.DISK, authority=Authority.DIRECTIVE)
+
+
+def test_module_that_moves_beside_home_takes_no_room_there_and_is_no_guest() -> None:
+    """From disk to the host is a step nearer, not a way home."""
+    moving = begin_move(device_situation({"b": Tier.DEVICE}, wishes=directed("a")), LOADING)
+    residence = residence_of(moving, A)
+
+    assert (20, ModuleState.RESTORING, Tier.HOST, False) == (
+        occupied_bytes(moving),
+        residence.state,
+        destination(moving, residence),
+        residence.guest,
+    )
+
+
+def test_module_that_drops_its_host_memory_holds_nothing() -> None:
+    """What is on disk is nowhere else, and the size that was measured is still known."""
+    given = device_situation({"a": Tier.HOST})
+    moving = begin_move(given, DROPPING)
+    gone = arrive(moving, DROPPING, home_bytes=10, now_seconds=1.0)
+
+    assert (ModuleState.EVICTING, {Tier.HOST: 1000}, {}, 1000) == (
+        residence_of(moving, A).state,
+        bytes_by_tier(moving, residence_of(moving, A)),
+        bytes_by_tier(gone, residence_of(gone, A)),
+        residence_of(gone, A).host_bytes,
+    )
+
+
+def test_module_on_a_device_holds_its_host_memory_too() -> None:
+    """What it was copied from stays."""
+    given = device_situation({"a": Tier.DEVICE})
+
+    assert {Tier.DEVICE: 10, Tier.HOST: 1000} == bytes_by_tier(given, residence_of(given, A))
+
+
+@pytest.mark.parametrize(
+    ("reached", "ceiling_bytes"), [(Tier.HOST, 20), (Tier.DISK, None)], ids=["no device memory", "no host memory"]
+)
+def test_module_that_falls_short_stays_where_it_came_to(reached: Tier, ceiling_bytes: int | None) -> None:
+    """Only a device that is full says what fits on it."""
+    homeward = replace(HOMEWARD, target=Tier.DEVICE)
+    short = fall_short(begin_move(device_situation({"b": Tier.DEVICE}), homeward), A, tier=reached, now_seconds=0.0)
+    assert short.shortage is not None
+
+    assert (reached, ModuleState.RESTING, ceiling_bytes) == (
+        residence_of(short, A).tier,
+        residence_of(short, A).state,
+        short.shortage.ceiling_bytes,
+    )
+
+
+def test_module_is_restored_from_where_it_is_or_would_go() -> None:
+    """At home, the next restore starts from the tier that it leaves for."""
+    given = device_situation({"a": Tier.DEVICE, "b": Tier.HOST})
+    sources = [restored_from(given, residence) for residence in given.residences[:3]]
+
+    assert [Tier.HOST, Tier.HOST, Tier.DISK] == sources

@@ -9,6 +9,8 @@ from tts_service.types import ModuleName
 
 LEASED = "leased"
 CLAIMED = "claimed"
+BUDGET = "budget"
+"""Why a module is not where it is wanted; the last says that there is no room for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

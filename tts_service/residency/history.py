@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
-from tts_service.residency.types import ModuleStatus
+from tts_service.residency.types import ModuleStatus, Tier
 from tts_service.types import ModuleName
 
 SAMPLES_KEPT = 10_000
@@ -135,7 +135,7 @@ class MoveTally:
         self.released_bytes = 0
         self.restore_waits = 0
         self.restore_wait_seconds = 0.0
-        self._restore_seconds: dict[ModuleName, deque[float]] = {}
+        self._restore_seconds: dict[tuple[ModuleName, Tier], deque[float]] = {}
         self._evict_seconds: dict[ModuleName, deque[float]] = {}
         self._restores: dict[ModuleName, int] = {}
         self._evictions: dict[ModuleName, int] = {}
@@ -144,11 +144,15 @@ class MoveTally:
         restores, evictions = sum(self._restores.values()), sum(self._evictions.values())
         return f"<MoveTally {restores} restores | {evictions} evictions | {self.restore_waits} waits>"
 
-    def restored(self, module: ModuleName, *, home_bytes: int, seconds: float) -> None:
+    def restored(self, module: ModuleName, *, home_bytes: int, seconds: float, source: Tier = Tier.DISK) -> None:
         """Count a restore."""
         self.restored_bytes += home_bytes
         self._restores[module] = self.restores(module) + 1
-        self._restore_seconds.setdefault(module, deque(maxlen=MOVES_KEPT)).append(seconds)
+        self.timed(module, seconds=seconds, source=source)
+
+    def timed(self, module: ModuleName, *, seconds: float, source: Tier) -> None:
+        """Note how long it takes to bring a module home from a tier."""
+        self._restore_seconds.setdefault((module, source), deque(maxlen=MOVES_KEPT)).append(seconds)
 
     def evicted(self, module: ModuleName, *, released_bytes: int, seconds: float) -> None:
         """Count an eviction and the bytes that it was seen to give back."""
@@ -169,9 +173,9 @@ class MoveTally:
         """Return how often a module left."""
         return self._evictions.get(module, 0)
 
-    def restore_seconds(self, module: ModuleName) -> float | None:
-        """Return the median of the last restores, None before the first."""
-        return _median(self._restore_seconds.get(module))
+    def restore_seconds(self, module: ModuleName, source: Tier = Tier.DISK) -> float | None:
+        """Return the median of the last restores from a tier, None before the first."""
+        return _median(self._restore_seconds.get((module, source)))
 
     def evict_seconds(self, module: ModuleName) -> float | None:
         """Return the median of the last evictions, None before the first."""

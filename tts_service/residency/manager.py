@@ -13,18 +13,17 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from tts_service.errors import StartupError
-from tts_service.models.catalog import ModuleSpec
+from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency import reports
 from tts_service.residency.guard import Guard, Listener
 from tts_service.residency.history import MemoryReport
 from tts_service.residency.move_worker import MoveWorker
 from tts_service.residency.mover import Mover
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, home_bytes, residence_of
+from tts_service.residency.situation import Residence, Situation, home_bytes, residence_of, where
 from tts_service.residency.types import Directive, ModuleState, ModuleStatus, ResidencyReport, Tier
 from tts_service.residency.waiting import Waiter, overdue_error
-from tts_service.residency.wishes import Wishes, check_directive, check_module, check_tier, with_placed
+from tts_service.residency.wishes import Wishes, check_directive, check_module, check_pins, check_tier, with_placed
 from tts_service.residency.wishes import budget_bytes as budget_in_force
 from tts_service.types import ModuleName
 
@@ -59,8 +58,9 @@ class Claim:
 class ResidencyManager:
     """Every module of the service: where it is, who uses it, and what is wanted of it. Thread-safe and synchronous.
 
-    `tiers` are the machine's, home first. `budget_bytes` bounds what modules hold at home; `pinned_modules` never
-    leave. See `Wishes` for `linger_seconds` and `stay_seconds`. `restore_timeout_seconds` bounds `prepare`.
+    `tiers` are the machine's, home first: HOST and DISK, or DEVICE, HOST and DISK with a mover that has a device.
+    `budget_bytes` bounds what modules hold at home; `pinned_modules` never leave. See `Wishes` for `linger_seconds` and
+    `stay_seconds`. `restore_timeout_seconds` bounds `prepare`.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class ResidencyManager:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.modules = tuple(spec.name for spec in specs)
-        _check_pins(pinned_modules, self.modules)
+        assert (tiers[0] is Tier.DEVICE) == (mover.device is not None), "a home on a device takes a mover to it"
+        check_pins(pinned_modules, self.modules)
         wishes = Wishes(
             static_budget_bytes=budget_bytes,
             pins=frozenset(pinned_modules),
@@ -101,7 +102,7 @@ class ResidencyManager:
             situation = register.situation
             held = sum(situation.leases.held.values())
             budget = budget_in_force(situation.wishes)
-        tiers = " ".join(f"{each.module}={_where(each)}" for each in situation.residences)
+        tiers = " ".join(f"{each.module}={where(each)}" for each in situation.residences)
         bound = "" if budget is None else f" of {budget >> 20}"
         return f"<Residency {tiers} | {held} leases | {home_bytes(situation) >> 20}{bound} MiB>"
 
@@ -126,20 +127,24 @@ class ResidencyManager:
     ) -> Iterator[Mapping[ModuleName, object]]:
         """Borrow modules for one step, all at once; what is away comes home first, while nothing is held.
 
-        The mapping is emptied when the lease ends, so that no reference outlives it. Raises ServiceError DEVICE_MEMORY
-        or ENGINE_FAULT if the modules cannot be had in time, or not at all.
+        The mapping is emptied when the lease ends, so that no reference outlives it. The lease ends when the device has
+        done what this thread asked of it on its current stream; work on other streams must be joined to that before.
+        Raises ServiceError DEVICE_MEMORY or ENGINE_FAULT if the modules cannot be had in time, or not at all.
         """
         wanted = self._known(modules)
         assert not getattr(self._this_thread, "leases", False), "a step takes one lease, with all its modules"
         self._acquire(wanted, timeout_seconds)
         self._this_thread.leases = True
-        lent = {module: self._worker.objects[module] for module in wanted}
+        lent = {module: self._worker.store.objects[module] for module in wanted}
         try:
             yield lent
         finally:
             lent.clear()
             self._this_thread.leases = False
-            self._end(wanted)
+            try:
+                self._mover.finish_work()
+            finally:
+                self._end(wanted)
 
     def prepare(self, modules: Collection[ModuleName]) -> Future[None]:
         """Have modules brought home; the result comes when all are there at one moment, or fails as a lease would.
@@ -169,7 +174,7 @@ class ResidencyManager:
     def expected_restore_seconds(self, modules: Collection[ModuleName]) -> float | None:
         """Return how long restoring these modules takes, one after the other; None before each has been measured."""
         with self._guard.reading() as register:
-            seconds = [register.tally.restore_seconds(module) for module in modules]
+            seconds = [register.restore_seconds(module) for module in modules]
         return sum(each for each in seconds if each is not None) if None not in seconds else None
 
     def set_directive(self, directive: Directive | None) -> tuple[ModuleName, ...]:
@@ -195,7 +200,7 @@ class ResidencyManager:
         with self._guard.changing() as register:
             register.wish(with_placed(register.situation.wishes, module, tier))
             broken = residence_of(register.situation, module).state is ModuleState.BROKEN
-        if broken and tier is self._tiers[0]:
+        if broken and tier not in (None, self._tiers[-1]):
             self.prepare({module})
         with self._guard.reading() as register:
             self._guard.changed.wait_for(lambda: not register.goes_on(module, tier), timeout_seconds)
@@ -274,13 +279,8 @@ class ResidencyManager:
             now_seconds=self._guard.clock(),
             unix_seconds=self._wall_clock(),
             process_bytes=self._mover.process_bytes(),
+            device=self._mover.device_usage(),
         )
-
-
-def _check_pins(pins: Collection[ModuleName], modules: Collection[ModuleName]) -> None:
-    unknown = sorted(frozenset(pins) - frozenset(modules))
-    if unknown:
-        raise StartupError(f"pinned: there is no module {unknown[0]!r}; there are {', '.join(modules)}")
 
 
 def _on_disk(specs: Collection[ModuleSpec], tiers: tuple[Tier, ...]) -> tuple[Residence, ...]:
@@ -288,8 +288,3 @@ def _on_disk(specs: Collection[ModuleSpec], tiers: tuple[Tier, ...]) -> tuple[Re
         Residence(module=spec.name, rests_at_home=spec.rests_at_home, tier=tiers[-1], home_bytes=spec.home_bytes or 0)
         for spec in specs
     )
-
-
-def _where(residence: Residence) -> str:
-    tier = residence.tier.name.lower()
-    return tier if residence.state is ModuleState.RESTING else f"{tier}({residence.state.value})"

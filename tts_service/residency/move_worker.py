@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from tts_service.errors import StartupError
-from tts_service.models.catalog import ModuleSpec
+from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.guard import Guard
 from tts_service.residency.history import MemoryHistory, MemorySample
-from tts_service.residency.mover import Evicted, Mover, Restored, RestoreFailedError
-from tts_service.residency.register import Register
+from tts_service.residency.module_store import Brought, ModuleStore
+from tts_service.residency.mover import Mover, RestoreFailedError
 from tts_service.residency.reports import phase_of
-from tts_service.residency.situation import Move, home_bytes, residence_of
-from tts_service.residency.types import Authority
+from tts_service.residency.situation import Move, Residence, fits_beside, home_bytes, residence_of
+from tts_service.residency.types import Authority, ModuleState, Tier
 from tts_service.residency.wishes import budget_bytes, pinned
 from tts_service.types import ModuleName
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 class MoveWorker:
     """One thread that moves modules, and one that keeps time, so that no deadline waits for a move that hangs.
 
-    `objects` are the modules that are at home, and the only references to them.
+    `store` holds the modules that are in memory.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class MoveWorker:
         mover: Mover,
         wall_clock: Callable[[], float],
     ) -> None:
-        self.objects: dict[ModuleName, object] = {}
+        self.store = ModuleStore(mover)
         self.history = MemoryHistory()
         self._specs = specs
         self._guard = guard
@@ -52,7 +52,7 @@ class MoveWorker:
 
     def __repr__(self) -> str:
         life = "works" if any(thread.is_alive() for thread in self._threads) else "rests"
-        return f"<MoveWorker {life} | {len(self.objects)} of {len(self._specs)} modules home>"
+        return f"<MoveWorker {life} | {len(self.store.objects)} of {len(self._specs)} modules in memory>"
 
     def start(self) -> None:
         """Begin to make moves."""
@@ -73,7 +73,7 @@ class MoveWorker:
             thread.join()
 
     def load_all(self) -> None:
-        """Bring every module home once, pinned ones first, and keep those that rest there and fit.
+        """Load every module once, pinned ones first, and keep those at home that rest there and fit.
 
         Shows at the start that all can be loaded, and what they hold. Raises StartupError.
         """
@@ -158,69 +158,73 @@ class MoveWorker:
 
     def _make(self, move: Move) -> None:
         with self._guard.reading() as register:
-            restoring = move.target is register.situation.home
-            known_bytes = residence_of(register.situation, move.module).home_bytes
-        if restoring:
-            self._restore(move, known_bytes)
+            residence = residence_of(register.situation, move.module)
+        if move.target < move.source:
+            self._bring(move, residence)
         else:
-            self._evict(move, known_bytes)
+            self._take_away(move, residence)
 
-    def _restore(self, move: Move, known_bytes: int) -> None:
+    def _bring(self, move: Move, residence: Residence) -> None:
         try:
-            restored = self._mover.restore(self._specs[move.module], home_bytes=known_bytes)
+            brought = self.store.bring(self._specs[move.module], move, residence)
         except MemoryError:
-            _log.warning("restore_found_no_memory", module=move.module, bytes=known_bytes)
-            with self._guard.changing() as register:
-                register.fell_short(move.module, now_seconds=self._guard.clock())
+            self._fell_short(move, residence)
         except RestoreFailedError:
             _log.exception("module_broken", module=move.module, authority=move.authority.value)
             with self._guard.changing() as register:
-                outcomes = register.broke_down(move.module)
+                outcomes = register.broke_down(move.module, tier=self.store.whereabouts(move.module))
             for outcome in outcomes:
                 outcome()
         else:
-            with self._guard.changing() as register:
-                self._came_home(register, move, restored)
+            self._came(move, brought)
 
-    def _came_home(self, register: Register, move: Move, restored: Restored) -> None:
-        self.objects[move.module] = restored.module
-        register.came_home(move, restored, now_seconds=self._guard.clock())
-        _log_move(move, moved_bytes=restored.home_bytes, seconds=restored.seconds)
-
-    def _evict(self, move: Move, known_bytes: int) -> None:
-        evicted = self._mover.evict(
-            self._specs[move.module], lambda: self.objects.pop(move.module), home_bytes=known_bytes
-        )
+    def _fell_short(self, move: Move, residence: Residence) -> None:
+        _log.warning("restore_found_no_memory", module=move.module, bytes=residence.home_bytes)
         with self._guard.changing() as register:
-            self._left(register, move, evicted)
+            tier = self.store.whereabouts(move.module)
+            register.fell_short(move.module, tier=tier, now_seconds=self._guard.clock())
 
-    def _left(self, register: Register, move: Move, evicted: Evicted) -> None:
-        register.left(move, evicted, now_seconds=self._guard.clock())
-        _log_move(move, moved_bytes=evicted.released_bytes, seconds=evicted.seconds)
+    def _came(self, move: Move, brought: Brought) -> None:
+        with self._guard.changing() as register:
+            register.came(move, brought, now_seconds=self._guard.clock())
+        moved_bytes = brought.host_bytes if move.target > register.situation.home else brought.home_bytes
+        _log_move(move, moved_bytes=moved_bytes, seconds=brought.seconds)
+
+    def _take_away(self, move: Move, residence: Residence) -> None:
+        went = self.store.take_away(self._specs[move.module], move, residence)
+        with self._guard.changing() as register:
+            register.went(move, went, now_seconds=self._guard.clock())
+        _log_move(move, moved_bytes=went.released_bytes, seconds=went.seconds)
 
     def _load_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
-        """Load a module for the first time; it goes again at once if it rests away or finds no room."""
-        move = self._set_out_first(spec, home=True)
+        """Load a module for the first time; it rests away from home if that is its place, or it finds no room."""
+        move = self._set_out_first(spec, Tier.HOST)
         try:
-            restored = self._mover.measure(spec)
+            self._came(move, self.store.load_first(spec))
         except (MemoryError, RestoreFailedError) as error:
             raise StartupError(str(error)) from error
-        with self._guard.changing() as register:
-            self._came_home(register, move, restored)
-            budget = budget_bytes(register.situation.wishes)
-            fits = budget is None or home_bytes(register.situation) <= budget
-        del restored
-        if pinned and not fits:
-            raise StartupError(f"{spec.name} is pinned, and what is pinned does not fit into {budget:,} bytes")
-        if not fits or not (pinned or spec.rests_at_home):
-            away = self._set_out_first(spec, home=False)
-            self._make(away)
-
-    def _set_out_first(self, spec: ModuleSpec, *, home: bool) -> Move:
-        with self._guard.changing() as register:
+        with self._guard.reading() as register:
             situation = register.situation
-            tier = residence_of(situation, spec.name).tier
-            target = situation.home if home else situation.away
+        fits = fits_beside(situation, spec.name)
+        if pinned and not fits:
+            bound = budget_bytes(situation.wishes)
+            raise StartupError(f"{spec.name} is pinned, and what is pinned does not fit into {bound:,} bytes")
+        tier = situation.home if fits and (pinned or spec.rests_at_home) else situation.away
+        if tier is not Tier.HOST:
+            self._make(self._set_out_first(spec, tier))
+            self._check_first(spec, pinned=pinned)
+
+    def _check_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
+        """Raise StartupError for a module that the device does not take; if memory is short, it may wait on HOST."""
+        with self._guard.reading() as register:
+            residence = residence_of(register.situation, spec.name)
+            away = residence.tier is not register.situation.home
+        if residence.state is ModuleState.BROKEN or (pinned and away):
+            raise StartupError(f"{spec.name} could not be brought to the device; the log says why")
+
+    def _set_out_first(self, spec: ModuleSpec, target: Tier) -> Move:
+        with self._guard.changing() as register:
+            tier = residence_of(register.situation, spec.name).tier
             move = Move(module=spec.name, source=tier, target=target, authority=Authority.DEFAULT)
             register.set_out(move)
         return move

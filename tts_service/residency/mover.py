@@ -8,15 +8,26 @@ import gc
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
+import torch
 
-from tts_service.models.catalog import ModuleSpec
+from tts_service.models.module_spec import ModuleSpec
+from tts_service.residency.types import DeviceUsage
+from tts_service.types import ModuleName
+
+Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
 
-_OUT_OF_MEMORY_WORDS = ("can't allocate memory", "failed to allocate memory", "bad allocation", "bad_alloc")
+_OUT_OF_MEMORY_WORDS = (
+    "can't allocate memory",
+    "failed to allocate memory",
+    "bad allocation",
+    "bad_alloc",
+    "cuda error: out of memory",
+)
 """What torch's and onnxruntime's own exceptions say when there is no memory; neither raises MemoryError."""
 
 
@@ -29,6 +40,40 @@ class Memory(Protocol):
 
     def give_back(self) -> None:
         """Return freed memory to the operating system."""
+        ...
+
+
+class DeviceWeights(Protocol):
+    """What a mover needs of a device: weights that come from a module's host memory and go again.
+
+    The module is the same object all the time. Each is called by one thread at a time, but for `finish_work`.
+    """
+
+    def weigh(self, module: object) -> int:
+        """Return the bytes that a module in host memory will take, or TypeError if it is nothing that can go there."""
+        ...
+
+    def restore(self, name: ModuleName, module: object) -> int:
+        """Put a module's weights on the device and return their bytes; done when it returns.
+
+        If it raises, the module is in host memory as before and the device holds nothing of it.
+        """
+        ...
+
+    def evict(self, name: ModuleName) -> int:
+        """Let a module use its host memory again, copying nothing, and return the bytes that were given back."""
+        ...
+
+    def forget(self, name: ModuleName) -> None:
+        """Let go of a module's host memory, which is about to be dropped."""
+        ...
+
+    def finish_work(self) -> None:
+        """Wait until the device has done what this thread has asked of it."""
+        ...
+
+    def usage(self) -> DeviceUsage:
+        """Return what the process holds of the device."""
         ...
 
 
@@ -54,9 +99,17 @@ class Evicted:
 
 
 class Mover:
-    """Brings modules from disk into memory and lets them go again."""
+    """Brings modules from disk into memory, from there to the device if there is one, and lets them go again."""
 
-    def __init__(self, *, memory: Memory, clock: Callable[[], float], collect: Callable[[], int] = gc.collect) -> None:
+    def __init__(
+        self,
+        *,
+        memory: Memory,
+        clock: Callable[[], float],
+        collect: Callable[[], int] = gc.collect,
+        device: DeviceWeights | None = None,
+    ) -> None:
+        self.device = device
         self._memory = memory
         self._clock = clock
         self._collect = collect
@@ -68,6 +121,15 @@ class Mover:
     def process_bytes(self) -> int:
         """Return the process's resident set."""
         return self._memory.resident_bytes()
+
+    def device_usage(self) -> DeviceUsage | None:
+        """Return what the process holds of the device, None without one."""
+        return None if self.device is None else self.device.usage()
+
+    def finish_work(self) -> None:
+        """Wait until the device, if there is one, has done what this thread has asked of it."""
+        if self.device is not None:
+            self.device.finish_work()
 
     def measure(self, spec: ModuleSpec) -> Restored:
         """Bring a module home for the first time, and measure what it holds unless its catalog says so.
@@ -104,6 +166,8 @@ class Mover:
         reference has not returned the greater part of the bytes.
         """
         began_seconds, before_bytes = self._clock(), self._memory.resident_bytes()
+        if self.device is not None:
+            self.device.forget(spec.name)
         ghost = _drop(take())
         _forget(spec)
         self._memory.give_back()
@@ -116,7 +180,31 @@ class Mover:
         released_bytes = max(0, before_bytes - self._memory.resident_bytes())
         return Evicted(released_bytes=released_bytes, seconds=self._clock() - began_seconds)
 
-    def _carry(self, spec: ModuleSpec, step: Callable[[], object]) -> object:
+    def to_device(self, spec: ModuleSpec, module: object) -> Restored:
+        """Bring a module from host memory to the device. Raises MemoryError or RestoreFailedError."""
+        device = self._present()
+        began_seconds = self._clock()
+        home_bytes = self._carry(spec, lambda: device.restore(spec.name, module))
+        self._moves += 1
+        return Restored(module=module, home_bytes=home_bytes, seconds=self._clock() - began_seconds)
+
+    def off_device(self, spec: ModuleSpec) -> Evicted:
+        """Let a module go back to its host memory."""
+        began_seconds = self._clock()
+        released_bytes = self._present().evict(spec.name)
+        self._moves += 1
+        return Evicted(released_bytes=released_bytes, seconds=self._clock() - began_seconds)
+
+    def weigh(self, spec: ModuleSpec, module: object) -> int:
+        """Return what a module will hold on the device. Raises RestoreFailedError if it cannot go there."""
+        device = self._present()
+        return self._carry(spec, lambda: device.weigh(module))
+
+    def _present(self) -> DeviceWeights:
+        assert self.device is not None, "there is no device"
+        return self.device
+
+    def _carry(self, spec: ModuleSpec, step: Callable[[], Result]) -> Result:
         try:
             return step()
         except Exception as error:
@@ -148,4 +236,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     words = str(error).lower()
-    return isinstance(error, MemoryError) or any(each in words for each in _OUT_OF_MEMORY_WORDS)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        each in words for each in _OUT_OF_MEMORY_WORDS
+    )

@@ -11,28 +11,32 @@ Rules, in their order
    are not leased and, but for WHEN_UNLEASED, not claimed.
 5. Modules come home in the background only into room that is left, and a broken one only for a request.
 6. Nothing sets out for home unless its bytes fit beside all that is physically there.
+7. Modules that stay away move between the tiers beside home as rule 4 has it (see `away_moves`).
 """
 
 from dataclasses import dataclass, replace
 
+from tts_service.residency.away_moves import away_moves
 from tts_service.residency.completion import is_done, overruled
-from tts_service.residency.departures import Departure, can_go, making_room, voluntary
+from tts_service.residency.departures import BUDGET, Departure, can_go, making_room, voluntary
 from tts_service.residency.leases import Request
 from tts_service.residency.situation import (
     Move,
     Residence,
     Situation,
     bytes_of,
+    comes_home,
+    destination,
     fits,
+    held_up,
     occupied_bytes,
     residence_of,
     settled_home,
 )
-from tts_service.residency.types import Authority, ModuleState, PendingMove, Tier
+from tts_service.residency.types import Authority, ModuleState, PendingMove
 from tts_service.residency.wishes import Wish, budget_authority, budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
 
-BUDGET = "budget"
 MOVING = "moving"
 
 SHORTAGE_SECONDS = 5.0
@@ -87,16 +91,23 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
     departures = _departures(situation, plan, waiting, now_seconds=now_seconds)
     evictions = tuple(_leave(situation, each) for each in departures if can_go(each))
     restores, blocked = _restores(situation, plan, now_seconds=now_seconds)
+    transfers, delayed = away_moves(situation, coming=frozenset(module for module, _ in plan.coming))
     setting_out = frozenset(move.module for move in evictions)
     return Decision(
-        moves=(*evictions, *restores),
-        pending=(*_in_flight(situation), *_held_back(situation, departures), *blocked, *overruled(situation)),
+        moves=(*evictions, *restores, *transfers),
+        pending=(
+            *_in_flight(situation),
+            *_held_back(situation, departures),
+            *blocked,
+            *delayed,
+            *overruled(situation),
+        ),
         ready=_settled_home(situation) - plan.victims - setting_out,
         leaving=plan.victims - setting_out,
         restless=frozenset(each.module for each in departures) - setting_out,
         hopeless=hopeless,
         wake_seconds=_wake_seconds(situation, departures, now_seconds=now_seconds),
-        settled=not evictions and not restores and is_done(situation),
+        settled=not evictions and not restores and not transfers and is_done(situation),
         roomless=_roomless(situation, plan, waiting, blocked),
     )
 
@@ -200,9 +211,9 @@ def _restores(
     blocked: list[PendingMove] = []
     for module, authority in plan.coming:
         residence = residence_of(situation, module)
-        if residence.tier is situation.home or residence.state is ModuleState.RESTORING:
+        if residence.tier is situation.home or destination(situation, residence) is not None:
             continue
-        limit = _room_bytes(situation, authority, now_seconds=now_seconds)
+        limit = _room_bytes(situation, residence, authority, now_seconds=now_seconds)
         if module in plan.planned and (limit is None or occupied + residence.home_bytes <= limit):
             moves.append(Move(module=module, source=residence.tier, target=situation.home, authority=authority))
             occupied += residence.home_bytes
@@ -217,7 +228,8 @@ def _roomless(
     """Return the tickets of those who wait for room: modules found none, are in no plan, or must make it."""
     short = plan.victims | {move.module for move in blocked}
     if situation.shortage is not None:
-        short |= {each.module for each in situation.residences if not settled_home(situation, each)}
+        away = (each for each in situation.residences if not settled_home(situation, each))
+        short |= {each.module for each in away if held_up(situation, each)}
     return frozenset(
         request.ticket
         for request in waiting
@@ -225,9 +237,9 @@ def _roomless(
     )
 
 
-def _room_bytes(situation: Situation, authority: Authority, *, now_seconds: float) -> int | None:
+def _room_bytes(situation: Situation, residence: Residence, authority: Authority, *, now_seconds: float) -> int | None:
     """Return what may be at home physically, None for no bound; nothing while memory is short."""
-    if situation.shortage is not None:
+    if situation.shortage is not None and held_up(situation, residence):
         unhurried = authority is not Authority.DEMAND
         if unhurried or now_seconds < situation.shortage.retry_seconds:
             return -1
@@ -253,7 +265,7 @@ def _settled_home(situation: Situation) -> frozenset[ModuleName]:
 
 
 def _at_home_or_coming(situation: Situation) -> frozenset[ModuleName]:
-    coming = frozenset(each.module for each in situation.residences if each.state is ModuleState.RESTORING)
+    coming = frozenset(each.module for each in situation.residences if comes_home(situation, each))
     return _settled_home(situation) | coming
 
 
@@ -262,11 +274,9 @@ def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[Mod
 
 
 def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:
-    targets: dict[ModuleState, Tier] = {ModuleState.RESTORING: situation.home, ModuleState.EVICTING: situation.away}
+    targets = ((residence.module, destination(situation, residence)) for residence in situation.residences)
     return tuple(
-        PendingMove(module=residence.module, tier=targets[residence.state], reason=MOVING)
-        for residence in situation.residences
-        if residence.state in targets
+        PendingMove(module=module, tier=target, reason=MOVING) for module, target in targets if target is not None
     )
 
 

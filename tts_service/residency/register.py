@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from tts_service.errors import ServiceError
 from tts_service.residency import leases, waiting
-from tts_service.residency.departures import LEASED
+from tts_service.residency.departures import BUDGET, LEASED
 from tts_service.residency.history import MoveTally
-from tts_service.residency.mover import Evicted, Restored
-from tts_service.residency.placement import BUDGET, MOVING, Decision, decide
+from tts_service.residency.module_store import Brought
+from tts_service.residency.mover import Evicted
+from tts_service.residency.placement import MOVING, Decision, decide
 from tts_service.residency.situation import (
     Move,
     Situation,
@@ -22,6 +23,7 @@ from tts_service.residency.situation import (
     bytes_of,
     fall_short,
     residence_of,
+    restored_from,
 )
 from tts_service.residency.types import Directive, ModuleState, Tier
 from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
@@ -123,14 +125,24 @@ class Register:
         self.wish(with_directive(before, directive))
         return tuple(module for module in before.placed if module not in self.situation.wishes.placed)
 
-    def came_home(self, move: Move, restored: Restored, *, now_seconds: float) -> None:
-        """Note that a module is at home."""
-        self.tally.restored(move.module, home_bytes=restored.home_bytes, seconds=restored.seconds)
-        self.situation = arrive(self.situation, move, home_bytes=restored.home_bytes, now_seconds=now_seconds)
+    def came(self, move: Move, brought: Brought, *, now_seconds: float) -> None:
+        """Note that a module has come nearer; at home, that was a restore."""
+        if move.target is self.situation.home:
+            self.tally.restored(move.module, home_bytes=brought.home_bytes, seconds=brought.seconds, source=move.source)
+            if move.source is not Tier.HOST and brought.copy_seconds is not None:
+                self.tally.timed(move.module, seconds=brought.copy_seconds, source=Tier.HOST)
+        self.situation = arrive(
+            self.situation,
+            move,
+            home_bytes=brought.home_bytes,
+            host_bytes=brought.host_bytes,
+            now_seconds=now_seconds,
+        )
 
-    def left(self, move: Move, evicted: Evicted, *, now_seconds: float) -> None:
-        """Note that a module has left."""
-        self.tally.evicted(move.module, released_bytes=evicted.released_bytes, seconds=evicted.seconds)
+    def went(self, move: Move, evicted: Evicted, *, now_seconds: float) -> None:
+        """Note that a module has gone further away; from home, that was an eviction."""
+        if move.source is self.situation.home:
+            self.tally.evicted(move.module, released_bytes=evicted.released_bytes, seconds=evicted.seconds)
         known_bytes = residence_of(self.situation, move.module).home_bytes
         self.situation = arrive(self.situation, move, home_bytes=known_bytes, now_seconds=now_seconds)
 
@@ -138,13 +150,13 @@ class Register:
         """Note that a module is on its way."""
         self.situation = begin_move(self.situation, move)
 
-    def fell_short(self, module: ModuleName, *, now_seconds: float) -> None:
-        """Note that there was no memory to bring a module back."""
-        self.situation = fall_short(self.situation, module, now_seconds=now_seconds)
+    def fell_short(self, module: ModuleName, *, tier: Tier, now_seconds: float) -> None:
+        """Note that there was no memory to bring a module back beyond a tier."""
+        self.situation = fall_short(self.situation, module, tier=tier, now_seconds=now_seconds)
 
-    def broke_down(self, module: ModuleName) -> list[Outcome]:
-        """Note that a module could not be brought back, and refuse those who wait for it."""
-        self.situation = break_down(self.situation, module)
+    def broke_down(self, module: ModuleName, *, tier: Tier) -> list[Outcome]:
+        """Note that a module could not be brought back beyond a tier, and refuse those who wait for it."""
+        self.situation = break_down(self.situation, module, tier=tier)
         return self._refuse(self._room.waiting_for(module), waiting.broken_error(module))
 
     def close(self) -> None:
@@ -156,6 +168,11 @@ class Register:
         """Return when time alone changes something."""
         times = (self.decision.wake_seconds, self._room.next_end_seconds())
         return min((time for time in times if time is not None), default=None)
+
+    def restore_seconds(self, module: ModuleName) -> float | None:
+        """Return how long a module takes to come home from where it is, None before that has been measured."""
+        residence = residence_of(self.situation, module)
+        return self.tally.restore_seconds(module, restored_from(self.situation, residence))
 
     def obstacle(self, module: ModuleName, tier: Tier | None) -> str:
         """Return why a module is not where an operator put it, empty if it is."""

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 from tts_service.residency.history import MoveTally, Phase
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, home_bytes
-from tts_service.residency.types import Authority, ModuleState, ModuleStatus, ResidencyReport
+from tts_service.residency.situation import Residence, Situation, bytes_by_tier, home_bytes, restored_from
+from tts_service.residency.types import Authority, DeviceUsage, ModuleState, ModuleStatus, ResidencyReport
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """When a report is made, on both clocks, and the process's resident set then."""
+    """When a report is made, on both clocks, and what the process holds then: its resident set, and of the device."""
 
     now_seconds: float
     unix_seconds: float
     process_bytes: int
+    device: DeviceUsage | None = None
 
 
 def report(register: Register, moment: Moment) -> ResidencyReport:
@@ -38,6 +39,7 @@ def report(register: Register, moment: Moment) -> ResidencyReport:
         restore_wait_seconds=tally.restore_wait_seconds,
         sessions=register.sessions,
         queued_utterances=register.queued_utterances,
+        device=moment.device,
     )
 
 
@@ -50,7 +52,7 @@ def statuses(register: Register, moment: Moment) -> tuple[ModuleStatus, ...]:
 def authority_of(situation: Situation, residence: Residence) -> Authority:
     """Tell who decided where a module is: whose wish it fulfils, else who moved it last."""
     wish = wish_for(situation.wishes, residence.module, home=situation.home)
-    if wish is not None and (wish.tier is situation.home) == (residence.tier is situation.home):
+    if wish is not None and wish.tier is residence.tier:
         return wish.authority
     return residence.moved_by
 
@@ -67,14 +69,13 @@ def phase_of(situation: Situation, *, started: bool) -> Phase:
 
 def _status(situation: Situation, residence: Residence, tally: MoveTally, moment: Moment) -> ModuleStatus:
     module, leases = residence.module, situation.leases
-    at_home = residence.tier is situation.home
     used_seconds = leases.last_use_seconds.get(module)
     return ModuleStatus(
         module=module,
         home=situation.home,
         tier=residence.tier,
         state=residence.state,
-        bytes_by_tier={situation.home: residence.home_bytes} if at_home else {},
+        bytes_by_tier=bytes_by_tier(situation, residence),
         home_bytes=residence.home_bytes,
         leases=leases.held.get(module, 0),
         claims=leases.claims.get(module, 0),
@@ -82,7 +83,7 @@ def _status(situation: Situation, residence: Residence, tally: MoveTally, moment
         last_use_unix_seconds=(
             None if used_seconds is None else moment.unix_seconds - (moment.now_seconds - used_seconds)
         ),
-        restore_seconds=tally.restore_seconds(module),
+        restore_seconds=tally.restore_seconds(module, restored_from(situation, residence)),
         evict_seconds=tally.evict_seconds(module),
         authority=authority_of(situation, residence),
         restores=tally.restores(module),

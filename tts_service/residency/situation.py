@@ -5,6 +5,7 @@ keeps the tier that it came from until it has arrived.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from tts_service.residency.leases import Leases
 from tts_service.residency.types import Authority, ModuleState, Tier
@@ -31,7 +32,9 @@ class Move:
 class Residence:
     """One module. `home_bytes` is what it holds at home when it is there, 0 until that has been measured.
 
-    `guest`: it came home for a request although somebody wants it away.
+    `host_bytes` is what it holds in host memory besides, where home is DEVICE, on HOST as well as at home: the weights
+    that it is restored from. `bound_for` is where a module on its way goes; None means home for one that is restoring,
+    away for one that is leaving. `guest`: it came home for a request although somebody wants it away.
     """
 
     module: ModuleName
@@ -42,13 +45,19 @@ class Residence:
     moved_by: Authority = Authority.DEFAULT
     home_since_seconds: float = 0.0
     guest: bool = False
+    host_bytes: int = 0
+    bound_for: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """A restore found no memory: no more than `ceiling_bytes` fit now, and the next attempt is at `retry_seconds`."""
+    """A restore found no memory: no more than `ceiling_bytes` fit now, and the next attempt is at `retry_seconds`.
 
-    ceiling_bytes: int
+    `ceiling_bytes` None: host memory was short on the way to a home on the device, and whoever left home would free
+    none of it. That holds up only what comes from disk.
+    """
+
+    ceiling_bytes: int | None
     retry_seconds: float
     rest_seconds: float
 
@@ -80,6 +89,42 @@ def settled_home(situation: Situation, residence: Residence) -> bool:
     return residence.tier is situation.home and residence.state is ModuleState.RESTING
 
 
+def where(residence: Residence) -> str:
+    """Return a residence in a word: the tier, and the state of what does not rest."""
+    tier = residence.tier.name.lower()
+    return tier if residence.state is ModuleState.RESTING else f"{tier}({residence.state.value})"
+
+
+def destination(situation: Situation, residence: Residence) -> Tier | None:
+    """Return where a module that is on its way goes, None for one that is not."""
+    match residence.state:
+        case ModuleState.RESTORING:
+            return residence.bound_for or situation.home
+        case ModuleState.EVICTING:
+            return residence.bound_for or situation.away
+        case ModuleState.RESTING | ModuleState.BROKEN:
+            return None
+        case _:
+            assert_never(residence.state)
+
+
+def restored_from(situation: Situation, residence: Residence) -> Tier:
+    """Return the tier that a module's next restore starts from: where it is, or where it will go."""
+    return situation.away if residence.tier is situation.home else residence.tier
+
+
+def comes_home(situation: Situation, residence: Residence) -> bool:
+    """Tell whether a module is on its way home."""
+    return destination(situation, residence) is situation.home
+
+
+def bytes_by_tier(situation: Situation, residence: Residence) -> dict[Tier, int]:
+    """Return what a module holds in each tier now; one on a device keeps the host memory that it was copied from."""
+    held = {situation.home: residence.home_bytes} if residence.tier is situation.home else {}
+    in_memory = residence.tier is not Tier.DISK
+    return {**held, Tier.HOST: residence.host_bytes} if situation.home is Tier.DEVICE and in_memory else held
+
+
 def bytes_of(situation: Situation, modules: frozenset[ModuleName]) -> int:
     """Return what these modules hold at home, were they there."""
     return sum(residence.home_bytes for residence in situation.residences if residence.module in modules)
@@ -89,6 +134,12 @@ def fits(situation: Situation, modules: frozenset[ModuleName]) -> bool:
     """Tell whether the budget in force holds these modules."""
     budget = budget_bytes(situation.wishes)
     return budget is None or bytes_of(situation, modules) <= budget
+
+
+def fits_beside(situation: Situation, module: ModuleName) -> bool:
+    """Tell whether the budget in force holds a module beside all that is at home."""
+    at_home = frozenset(each.module for each in situation.residences if each.tier is situation.home)
+    return fits(situation, at_home | {module})
 
 
 def home_bytes(situation: Situation) -> int:
@@ -101,27 +152,30 @@ def occupied_bytes(situation: Situation) -> int:
     return sum(
         residence.home_bytes
         for residence in situation.residences
-        if residence.tier is situation.home or residence.state is ModuleState.RESTORING
+        if residence.tier is situation.home or comes_home(situation, residence)
     )
 
 
 def begin_move(situation: Situation, move: Move) -> Situation:
     """Note that a module has set out."""
     wish = wish_for(situation.wishes, move.module, home=situation.home)
-    restoring = move.target is situation.home
+    homeward = move.target is situation.home
     return _with(
         situation,
         replace(
             residence_of(situation, move.module),
-            state=ModuleState.RESTORING if restoring else ModuleState.EVICTING,
+            state=ModuleState.RESTORING if move.target < move.source else ModuleState.EVICTING,
+            bound_for=move.target,
             moved_by=move.authority,
-            guest=restoring and wish is not None and wish.tier is not situation.home,
+            guest=homeward and wish is not None and wish.tier is not situation.home,
         ),
     )
 
 
-def arrive(situation: Situation, move: Move, *, home_bytes: int, now_seconds: float) -> Situation:
-    """Note that a module has arrived; if it came home, memory is not short any more."""
+def arrive(
+    situation: Situation, move: Move, *, home_bytes: int, host_bytes: int | None = None, now_seconds: float
+) -> Situation:
+    """Note that a module has arrived; if it came home, memory is not short any more. `host_bytes` None: as before."""
     residence = residence_of(situation, move.module)
     arrived = _with(
         situation,
@@ -129,27 +183,44 @@ def arrive(situation: Situation, move: Move, *, home_bytes: int, now_seconds: fl
             residence,
             tier=move.target,
             state=ModuleState.RESTING,
+            bound_for=None,
             home_bytes=home_bytes,
+            host_bytes=residence.host_bytes if host_bytes is None else host_bytes,
             home_since_seconds=now_seconds if move.target is situation.home else residence.home_since_seconds,
         ),
     )
     return replace(arrived, shortage=None) if move.target is situation.home else arrived
 
 
-def break_down(situation: Situation, module: ModuleName) -> Situation:
-    """Note that a module could not be brought back."""
-    return _with(situation, replace(residence_of(situation, module), state=ModuleState.BROKEN))
+def break_down(situation: Situation, module: ModuleName, *, tier: Tier = Tier.DISK) -> Situation:
+    """Note that a module could not be brought back, and how far it came."""
+    return _stranded(situation, module, tier, ModuleState.BROKEN)
 
 
-def fall_short(situation: Situation, module: ModuleName, *, now_seconds: float) -> Situation:
-    """Note that there was no memory to bring a module back: what is home now is all that fits, until the retry."""
-    stayed = _with(situation, replace(residence_of(situation, module), state=ModuleState.RESTING))
+def fall_short(situation: Situation, module: ModuleName, *, tier: Tier = Tier.DISK, now_seconds: float) -> Situation:
+    """Note that there was no memory to bring a module back beyond `tier`, which it has reached.
+
+    If that is all that kept it from home, what is home now is all that fits, until the retry.
+    """
+    stayed = _stranded(situation, module, tier, ModuleState.RESTING)
     last = situation.shortage
     rest_seconds = RETRY_FIRST_SECONDS if last is None else min(2 * last.rest_seconds, RETRY_LONGEST_SECONDS)
     shortage = Shortage(
-        ceiling_bytes=home_bytes(stayed), retry_seconds=now_seconds + rest_seconds, rest_seconds=rest_seconds
+        ceiling_bytes=home_bytes(stayed) if tier - 1 == situation.home else None,
+        retry_seconds=now_seconds + rest_seconds,
+        rest_seconds=rest_seconds,
     )
     return replace(stayed, shortage=shortage)
+
+
+def held_up(situation: Situation, residence: Residence) -> bool:
+    """Tell whether a shortage of memory keeps a module that is not at home from coming nearer."""
+    shortage = situation.shortage
+    return shortage is not None and (shortage.ceiling_bytes is not None or residence.tier is Tier.DISK)
+
+
+def _stranded(situation: Situation, module: ModuleName, tier: Tier, state: ModuleState) -> Situation:
+    return _with(situation, replace(residence_of(situation, module), tier=tier, state=state, bound_for=None))
 
 
 def _with(situation: Situation, changed: Residence) -> Situation:

@@ -92,8 +92,16 @@ class PendingMove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUsage:
+    """What the process's allocator has taken of a device, and how much of that is in use."""
+
+    reserved_bytes: int
+    allocated_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResidencyReport:
-    """What really is. Versions, epoch: 0 for none; `budget_bytes` None for no bound."""
+    """What really is. Versions, epoch: 0 for none; `budget_bytes` None for no bound; `device` None without one."""
 
     unix_seconds: float
     modules: tuple[ModuleStatus, ...]
@@ -110,6 +118,7 @@ class ResidencyReport:
     restore_wait_seconds: float
     sessions: int = 0
     queued_utterances: int = 0
+    device: DeviceUsage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

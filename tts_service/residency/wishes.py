@@ -10,7 +10,7 @@ restores on demand, and lets a module that rests away go again when it has not b
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from tts_service.errors import CallerError, Reason, bad_config
+from tts_service.errors import CallerError, Reason, StartupError, bad_config
 from tts_service.residency.types import Authority, Directive, Tier, Urgency
 from tts_service.types import ModuleName
 
@@ -93,6 +93,13 @@ def with_placed(wishes: Wishes, module: ModuleName, tier: Tier | None) -> Wishes
         )
     others = {name: placed for name, placed in wishes.placed.items() if name != module}
     return replace(wishes, placed=others if tier is None else {**others, module: tier})
+
+
+def check_pins(pins: Collection[ModuleName], modules: Collection[ModuleName]) -> None:
+    """Raise StartupError for a module in the configuration that there is not."""
+    unknown = sorted(frozenset(pins) - frozenset(modules))
+    if unknown:
+        raise StartupError(f"pinned: there is no module {unknown[0]!r}; there are {', '.join(modules)}")
 
 
 def check_tier(field: str, tier: Tier, tiers: Collection[Tier]) -> None:
