@@ -14,7 +14,7 @@ import structlog
 
 from tts_service.errors import GreenroomError, Reason, ServiceError
 from tts_service.residency.manager import Claim, ResidencyManager
-from tts_service.speech.pipeline import UtteranceAudio
+from tts_service.speech.pipeline import SegmentAudio, UtteranceAudio
 from tts_service.speech.rendering import (
     AudioFinished,
     AudioMade,
@@ -29,22 +29,34 @@ from tts_service.speech.rendering import (
     SegmentMade,
     SegmentSpoken,
 )
-from tts_service.types import VOICE, WATERMARK_ENCODER, EncodedPiece, ModuleName
+from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_model import Modules, SpeechModel, UtteranceSpeech
+from tts_service.types import WATERMARK_ENCODER, EncodedPiece, ModuleName
 
 Result = TypeVar("Result")
-Modules = Mapping[ModuleName, Any]
 
-SPEECH_MODULES = frozenset({VOICE, WATERMARK_ENCODER})
+_MARKING = frozenset({WATERMARK_ENCODER})
 
 log = structlog.get_logger(__name__)
 
 
 class Engine:
-    """Where steps run. It knows modules by name and steps as functions; what they compute is not its business."""
+    """Where steps run. It knows modules by name and steps as functions; what they compute is not its business.
 
-    def __init__(self, residency: ResidencyManager, executor: Executor, *, restore_timeout_seconds: float) -> None:
+    `models` are those that can be asked for, by id.
+    """
+
+    def __init__(
+        self,
+        residency: ResidencyManager,
+        executor: Executor,
+        *,
+        models: Mapping[str, SpeechModel],
+        restore_timeout_seconds: float,
+    ) -> None:
         self.residency = residency
         self._executor = executor
+        self._models = models
         self._restore_timeout_seconds = restore_timeout_seconds
 
     async def step(
@@ -96,9 +108,17 @@ class Engine:
         """Run one step in this thread, under a lease on one module: for work that has a thread of its own."""
         return self._leased(frozenset({module}), lambda leased: step(leased[module]))[0]
 
-    def prefetch(self) -> None:
-        """Call what speech needs, because a session has opened. Failures show when it is needed."""
-        self.residency.prepare(SPEECH_MODULES)
+    def prefetch(self, model: str) -> None:
+        """Call what speech with a model needs, because a session has opened. Failures show when it is needed."""
+        self.residency.prepare(self.speech_modules(model))
+
+    def speech_modules(self, model: str) -> frozenset[ModuleName]:
+        """Return the modules that speech with a model needs."""
+        return self._models[model].modules | {WATERMARK_ENCODER}
+
+    def utterance(self, config: SessionConfig) -> UtteranceSpeech:
+        """Begin an utterance's speech. Raises CallerError."""
+        return self._models[config.model].utterance(config)
 
     def __repr__(self) -> str:
         return f"<Engine over {self.residency!r}>"
@@ -127,14 +147,17 @@ class Renderer:
                 self._forget(utterance_id)
             case RenderSegment() | FinishAudio():
                 if order.utterance_id not in self._audio:
-                    self._audio[order.utterance_id] = UtteranceAudio(order.config.audio_format)
-                    self._claims[order.utterance_id] = self._engine.residency.claim(SPEECH_MODULES)
+                    self._open(order.utterance_id, order.config)
                 self._orders.put_nowait(order)
+
+    def _open(self, utterance_id: str, config: SessionConfig) -> None:
+        self._audio[utterance_id] = UtteranceAudio(config.audio_format, lambda: self._engine.utterance(config))
+        self._claims[utterance_id] = self._engine.residency.claim(self._engine.speech_modules(config.model))
 
     def _forget(self, utterance_id: str) -> None:
         audio = self._audio.pop(utterance_id, None)
         if audio is not None:
-            audio.discarded = True
+            audio.discard()
             self._claims.pop(utterance_id).release()
 
     async def run(self) -> None:
@@ -166,24 +189,33 @@ class Renderer:
         self._emit(RenderFailed(utterance_id=utterance_id, error=error))
 
     async def _segment(self, order: RenderSegment, audio: UtteranceAudio) -> None:
-        (start, end), speaking_seconds = await self._step(
-            order, VOICE, lambda voice: audio.speak(voice, order.config, order.segment, order.index)
-        )
+        segment = audio.begin_segment(order.segment, order.index)
+        compute_seconds = 0.0
+        while (modules := segment.speech.next_modules) and not audio.discarded:
+            _, seconds = await self._step(order, modules, lambda leased: audio.advance(segment, leased))
+            compute_seconds += seconds
+            self._tell_span(order, audio, segment)
+            compute_seconds += await self._drain(order, audio)
         if not audio.discarded:
-            self._emit(
-                SegmentSpoken(
-                    utterance_id=order.utterance_id, segment=order.segment, sample_start=start, sample_end=end
-                )
-            )
-        marking_seconds = await self._drain(order, audio)
-        if not audio.discarded:
+            start, end = audio.span(segment)
             self._emit(
                 SegmentMade(
                     utterance_id=order.utterance_id,
                     segment=order.segment,
                     sample_start=start,
                     sample_end=end,
-                    compute_seconds=speaking_seconds + marking_seconds,
+                    compute_seconds=compute_seconds,
+                    outcome=segment.speech.outcome,
+                )
+            )
+
+    def _tell_span(self, order: RenderSegment, audio: UtteranceAudio, segment: SegmentAudio) -> None:
+        """Say where a segment's audio is, as soon as there is any."""
+        if audio.sounds(segment) and not audio.discarded:
+            start, end = audio.span(segment)
+            self._emit(
+                SegmentSpoken(
+                    utterance_id=order.utterance_id, segment=order.segment, sample_start=start, sample_end=end
                 )
             )
 
@@ -199,7 +231,9 @@ class Renderer:
         """Bring out every piece that can be made now; return the seconds computed."""
         compute_seconds = 0.0
         while not audio.discarded:
-            piece, seconds = await self._step(order, WATERMARK_ENCODER, audio.next_piece)
+            piece, seconds = await self._step(
+                order, _MARKING, lambda leased: audio.next_piece(leased[WATERMARK_ENCODER])
+            )
             compute_seconds += seconds
             if piece is None:
                 break
@@ -211,12 +245,12 @@ class Renderer:
             self._emit(AudioMade(utterance_id=order.utterance_id, piece=piece))
 
     async def _step(
-        self, order: RenderSegment | FinishAudio, module: ModuleName, step: Callable[[Any], Result]
+        self, order: RenderSegment | FinishAudio, modules: frozenset[ModuleName], step: Callable[[Modules], Result]
     ) -> tuple[Result, float]:
         utterance_id = order.utterance_id
         return await self._engine.step(
-            frozenset({module}),
-            lambda leased: step(leased[module]),
+            modules,
+            step,
             on_restore=lambda name, expected_seconds: self._emit(
                 RestoreAwaited(utterance_id=utterance_id, module=name, expected_seconds=expected_seconds)
             ),

@@ -34,6 +34,15 @@ class FakeEncoder:
         return f"<FakeEncoder {len(self.windows)} windows>"
 
 
+class PlainEncoder(FakeEncoder):
+    """Leaves windows as they are, for tests of what goes on around the mark."""
+
+    def mark(self, window: Waveform) -> Waveform:
+        """Return the window."""
+        super().mark(window)
+        return window
+
+
 def reaching_mark(clip: Waveform) -> Waveform:
     """Return what FakeEncoder makes of a whole clip of any length."""
     marked = clip.copy()

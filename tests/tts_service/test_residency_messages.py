@@ -18,6 +18,7 @@ from tts_service.residency.history import Phase
 from tts_service.residency.types import (
     Authority,
     Device,
+    DeviceUsage,
     Directive,
     ModuleState,
     ModuleStatus,
@@ -218,6 +219,7 @@ def test_report_message_carries_every_field() -> None:
         restore_wait_seconds=1.5,
         sessions=9,
         queued_utterances=10,
+        device=DeviceUsage(reserved_bytes=12, allocated_bytes=11),
     )
     message = messages.report_message(report)
     expected = pb.ResidencyReport(
@@ -234,11 +236,17 @@ def test_report_message_carries_every_field() -> None:
         restore_waits=8,
         sessions=9,
         queued_utterances=10,
+        device=pb.DeviceUsage(reserved_bytes=12, allocated_bytes=11),
     )
     expected.time.FromJsonString("2023-11-14T22:13:20.250Z")
     expected.restore_wait_duration.FromMilliseconds(1_500)
 
     assert expected == message
+
+
+def test_report_of_host_memory_has_no_device() -> None:
+    """Where modules compute in host memory, nothing is said of a device."""
+    assert not messages.report_message(replace(REPORT, device=None)).HasField("device")
 
 
 def test_report_without_budget_has_none() -> None:

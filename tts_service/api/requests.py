@@ -12,6 +12,7 @@ from tts_service.errors import CallerError, Reason, bad_config
 from tts_service.speech import protocol
 from tts_service.speech.encoded_audio import check_format
 from tts_service.speech.session_config import (
+    SETTING_RANGES,
     Aggregation,
     ConfigChange,
     ConfigRequest,
@@ -60,6 +61,7 @@ def config_request(config: pb.SessionConfig, *, streaming: bool) -> ConfigReques
         audio_format=audio_format,
         seed=sampling.seed if sampling.HasField("seed") else None,
         speaking_rate=sampling.speaking_rate if sampling.HasField("speaking_rate") else None,
+        settings={each.name: value for each, value in sampling.ListFields() if each.name in SETTING_RANGES},
         text_aggregation=_enum("text_aggregation", config.text_aggregation, AGGREGATIONS),
         max_buffer_delay=_seconds("max_buffer_delay", config, "max_buffer_delay"),
         pacing=_enum("pacing", config.pacing, PACINGS),

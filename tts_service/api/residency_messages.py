@@ -12,6 +12,7 @@ from tts_service.residency.history import MemoryReport, MemorySample, Phase, Pha
 from tts_service.residency.types import (
     Authority,
     Device,
+    DeviceUsage,
     Directive,
     ModuleState,
     ModuleStatus,
@@ -143,7 +144,14 @@ def report_message(report: ResidencyReport) -> pb.ResidencyReport:
         holder_id=report.holder_id,
         restore_waits=report.restore_waits,
         restore_wait_duration=duration(report.restore_wait_seconds),
+        device=_device_usage(report.device),
     )
+
+
+def _device_usage(usage: DeviceUsage | None) -> pb.DeviceUsage | None:
+    if usage is None:
+        return None
+    return pb.DeviceUsage(reserved_bytes=usage.reserved_bytes, allocated_bytes=usage.allocated_bytes)
 
 
 def module_message(module: ModuleStatus) -> pb.ModuleStatus:

@@ -9,8 +9,9 @@ from tts_service.api.requests import AGGREGATIONS, ENCODINGS, PACINGS
 from tts_service.api.statuses import to_status
 from tts_service.speech import protocol
 from tts_service.speech.encoded_audio import SAMPLE_RATE_RANGE_HERTZ
-from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, VoiceFacts
+from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, SettingValues, VoiceFacts
 from tts_service.speech.session_limits import SessionLimits
+from tts_service.speech.speech_model import SpeechGuard
 from tts_service.types import Encoding
 
 WIRE_ENCODINGS: Mapping[Encoding, pb.AudioEncoding.ValueType] = {
@@ -21,6 +22,12 @@ _WIRE_PACINGS = {value: pb.Pacing.ValueType(number) for number, value in PACINGS
 _WIRE_FINISH = {
     protocol.FinishReason.COMPLETE: pb.FINISH_REASON_COMPLETE,
     protocol.FinishReason.EMPTY: pb.FINISH_REASON_EMPTY,
+}
+_WIRE_GUARDS = {
+    SpeechGuard.ALIGNMENT: pb.SPEECH_GUARD_ALIGNMENT,
+    SpeechGuard.TOKEN_LIMIT: pb.SPEECH_GUARD_TOKEN_LIMIT,
+    SpeechGuard.TEXT_BUDGET: pb.SPEECH_GUARD_TEXT_BUDGET,
+    SpeechGuard.LOOP: pb.SPEECH_GUARD_LOOP,
 }
 _WIRE_WAITING = {
     protocol.WaitingFor.TEXT: pb.WAITING_FOR_TEXT,
@@ -47,12 +54,22 @@ def wire_config(config: SessionConfig) -> pb.SessionConfig:
             encoding=WIRE_ENCODINGS[config.audio_format.encoding],
             sample_rate_hertz=config.audio_format.sample_rate_hertz,
         ),
-        sampling=pb.Sampling(seed=config.seed, speaking_rate=config.speaking_rate),
+        sampling=wire_sampling(config.settings, seed=config.seed, speaking_rate=config.speaking_rate),
         text_aggregation=_WIRE_AGGREGATIONS[config.text_aggregation],
         max_buffer_delay=duration(config.max_buffer_delay),
         pacing=_WIRE_PACINGS[config.pacing],
         max_audio_ahead=duration(config.max_audio_ahead),
     )
+
+
+def wire_sampling(
+    settings: SettingValues, *, seed: int | None = None, speaking_rate: float | None = None
+) -> pb.Sampling:
+    """Return sampling with these settings."""
+    sampling = pb.Sampling(seed=seed, speaking_rate=speaking_rate)
+    for name, value in settings.items():
+        setattr(sampling, name, value)
+    return sampling
 
 
 def wire_limits(limits: SessionLimits, *, sessions: int, detect_seconds: float, detect_bytes: int) -> pb.Limits:
@@ -68,15 +85,26 @@ def wire_limits(limits: SessionLimits, *, sessions: int, detect_seconds: float, 
     )
 
 
+def wire_voice_limits(*, min_seconds: float, max_seconds: float, max_bytes: int) -> pb.Limits:
+    """Return the bounds of a new voice's reference audio."""
+    return pb.Limits(
+        min_voice_audio=duration(min_seconds), max_voice_audio=duration(max_seconds), voice_audio_bytes=max_bytes
+    )
+
+
 def wire_voice(voice: VoiceFacts) -> pb.Voice:
     """Return a voice."""
-    return pb.Voice(
+    message = pb.Voice(
         id=voice.id,
         display_name=voice.display_name,
         languages=voice.languages,
         models=voice.models,
         description=voice.description,
+        content_sha256=voice.content_sha256,
     )
+    if voice.created_unix_seconds is not None:
+        message.create_time.FromNanoseconds(round(voice.created_unix_seconds * 1e9))
+    return message
 
 
 def wire_model(model: ModelFacts) -> pb.Model:
@@ -87,6 +115,12 @@ def wire_model(model: ModelFacts) -> pb.Model:
         languages=model.languages,
         sample_rate_hertz=model.sample_rate_hertz,
         default_voice=model.default_voice,
+        default_sampling=wire_sampling(model.settings),
+        creates_voices=model.creates_voices,
+        tags=model.tags,
+        missing_languages=[
+            pb.MissingLanguage(language=tag, missing=missing) for tag, missing in model.missing_languages.items()
+        ],
     )
 
 
@@ -163,6 +197,13 @@ def utterance_done(message: protocol.UtteranceDone) -> pb.UtteranceDone:
         queue_wait=duration(message.queue_wait_seconds),
         real_time_factor=message.real_time_factor,
         underruns=message.underruns,
+        speech_tokens=message.speech_tokens,
+        guarded_segments=[
+            pb.GuardedSegment(
+                text_start=each.segment.text_start, text_end=each.segment.text_end, guard=_WIRE_GUARDS[each.guard]
+            )
+            for each in message.guarded_segments
+        ],
     )
 
 

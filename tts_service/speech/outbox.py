@@ -171,4 +171,6 @@ def _done(utterance: Utterance) -> UtteranceDone:
         queue_wait_seconds=utterance.queue_wait_seconds,
         real_time_factor=utterance.compute_seconds / audio_seconds if audio_seconds else 0.0,
         underruns=utterance.underruns,
+        speech_tokens=utterance.speech_tokens,
+        guarded_segments=tuple(utterance.guarded_segments),
     )

@@ -1,17 +1,18 @@
 """The audio of one utterance, from text to coded bytes, in steps that each run under one lease.
 
-text -> `speak` (voice) -> waveform with its pause -> `next_piece` (watermark encoder) -> marked -> coded piece.
-The steps are plain functions of a leased module: no waiting, no threads, no knowledge of who asked. Whoever calls
-them keeps one utterance's steps in order and one at a time.
+text -> `advance` (the model's modules) -> waveform with its pause -> `next_piece` (watermark encoder) -> marked ->
+coded piece. The steps are plain functions of leased modules: no waiting, no threads, no knowledge of who asked. Whoever
+calls them keeps one utterance's steps in order and one at a time.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from tts_service.speech import watermark
 from tts_service.speech.encoded_audio import AudioEncoder, withheld_samples
-from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_model import Modules, SegmentSpeech, UtteranceSpeech
 from tts_service.speech.watermark import WatermarkStream
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, EncodedPiece, Encoding, Segment, Waveform
 
@@ -21,16 +22,11 @@ EMPTY_SECONDS = 0.2
 SILENCE_PEAK = 10 ** (-50 / 20)
 """Samples below -50 dBFS at a segment's start are silence; speech onsets are above it within a frame."""
 
+CHARACTERS_PER_SECOND = 15
+"""Of English speech; what is heard of a segment is told by it only while the segment's end is not known."""
+
 KEPT_LEAD_SAMPLES = MODEL_SAMPLE_RATE_HERTZ // 100
 """10 ms of the silence before speech stay, so that a soft onset is not cut."""
-
-
-class Voice(Protocol):
-    """What speaks: `voice` under a lease."""
-
-    def synthesize(self, text: str, *, seed: int, speaking_rate: float) -> Waveform:
-        """Return the speech of the text; empty if there is nothing to say."""
-        ...
 
 
 class WatermarkEncoder(Protocol):
@@ -44,25 +40,47 @@ class WatermarkEncoder(Protocol):
 class UtteranceAudio:
     """One utterance's audio on its way. Positions are samples at MODEL_SAMPLE_RATE_HERTZ unless named otherwise."""
 
-    def __init__(self, audio_format: AudioFormat) -> None:
+    def __init__(self, audio_format: AudioFormat, begin: Callable[[], UtteranceSpeech]) -> None:
         self.discarded = False
         self._format = audio_format
+        self._begin = begin
+        self._speech: UtteranceSpeech | None = None
+        self._current: SegmentAudio | None = None
         self._marks = WatermarkStream()
         self._encoder = AudioEncoder(audio_format)
         self._written = 0
 
-    def speak(self, voice: Voice, config: SessionConfig, segment: Segment, index: int) -> tuple[int, int]:
-        """Speak a segment and pause after it; return where its audio begins and ends, at the format's rate."""
-        start = self._written
-        wave = without_leading_silence(
-            voice.synthesize(
-                segment.text.strip(), seed=segment_seed(config.seed, index), speaking_rate=config.speaking_rate
-            )
-        )
+    def discard(self) -> None:
+        """Stop: no step begins any more, and one under way ends as soon as it can."""
+        self.discarded = True
+        if self._current is not None:
+            self._current.speech.cancel()
+
+    def begin_segment(self, segment: Segment, index: int) -> "SegmentAudio":
+        """Begin to speak a segment, after the ones before it have ended. Raises what the model raises."""
+        if self._speech is None:
+            self._speech = self._begin()
+        self._current = SegmentAudio(segment, self._speech.segment(segment, index), start=self._written)
+        return self._current
+
+    def advance(self, segment: "SegmentAudio", leased: Modules) -> None:
+        """Take the next step of a segment; when it was the last, pause after it."""
+        wave = segment.lead.trimmed(segment.speech.step(leased))
         if len(wave):
             self._write(wave)
+        if not segment.speech.next_modules and self._written > segment.start:
             self._pause(self._pause_after_speech())
-        return self._at_format_rate(start), self._at_format_rate(self._written)
+
+    def sounds(self, segment: "SegmentAudio") -> bool:
+        """Tell whether a segment has any audio yet."""
+        return self._written > segment.start
+
+    def span(self, segment: "SegmentAudio") -> tuple[int, int]:
+        """Return where a segment's audio begins and ends, at the format's rate; while it is spoken, an estimate."""
+        end = self._written
+        if segment.speech.next_modules:
+            end = max(end, segment.start + estimated_samples(segment.segment.text))
+        return self._at_format_rate(segment.start), self._at_format_rate(end)
 
     def next_piece(self, encoder: WatermarkEncoder) -> EncodedPiece | None:
         """Mark and code the next block; None if that needs more audio."""
@@ -98,14 +116,41 @@ class UtteranceAudio:
         return f"<UtteranceAudio {self._written / MODEL_SAMPLE_RATE_HERTZ:.2f} s written | {self._marks!r}>"
 
 
-def segment_seed(seed: int, index: int) -> int:
-    """Return the seed of an utterance's segment: counter-based, so that segments do not depend on each other."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def estimated_samples(text: str) -> int:
+    """Return about how long a text takes to say: English at 15 characters a second."""
+    return round(len(text) / CHARACTERS_PER_SECOND * MODEL_SAMPLE_RATE_HERTZ)
 
 
-def without_leading_silence(wave: Waveform) -> Waveform:
-    """Return the waveform from just before its first audible sample on."""
-    audible = np.flatnonzero(np.abs(wave) > SILENCE_PEAK)
-    if not len(audible):
+class SegmentAudio:
+    """A segment that is being spoken: its speech, where its audio begins, and the silence that leads to it."""
+
+    def __init__(self, segment: Segment, speech: SegmentSpeech, *, start: int) -> None:
+        self.segment = segment
+        self.speech = speech
+        self.start = start
+        self.lead = LeadingSilence()
+
+    def __repr__(self) -> str:
+        return f"<SegmentAudio from {self.start} | {self.speech!r}>"
+
+
+class LeadingSilence:
+    """Takes away the silence before a segment's first audible sample, in whatever pieces it comes."""
+
+    def __init__(self) -> None:
+        self._kept: Waveform | None = np.zeros(0, np.float32)
+
+    def trimmed(self, wave: Waveform) -> Waveform:
+        """Return what is to be heard of the next piece: nothing of silence, but for its end once speech follows."""
+        if self._kept is None:
+            return wave
+        wave = np.concatenate([self._kept, wave])
+        audible = np.flatnonzero(np.abs(wave) > SILENCE_PEAK)
+        if len(audible):
+            self._kept = None
+            return wave[max(0, int(audible[0]) - KEPT_LEAD_SAMPLES) :]
+        self._kept = wave[-KEPT_LEAD_SAMPLES:]
         return wave[:0]
-    return wave[max(0, int(audible[0]) - KEPT_LEAD_SAMPLES) :]
+
+    def __repr__(self) -> str:
+        return f"<LeadingSilence {'over' if self._kept is None else 'lasts'}>"

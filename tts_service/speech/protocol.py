@@ -9,7 +9,8 @@ from enum import Enum
 
 from tts_service.errors import GreenroomError
 from tts_service.speech.session_config import ConfigChange, SessionConfig
-from tts_service.types import EncodedPiece, ModuleName
+from tts_service.speech.speech_model import SpeechGuard
+from tts_service.types import EncodedPiece, ModuleName, Segment
 
 # --- what the client says ---------------------------------------------------------------------------------------
 
@@ -150,6 +151,14 @@ class Flushed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardedSegment:
+    """A segment whose speech was ended by a guard."""
+
+    segment: Segment
+    guard: SpeechGuard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UtteranceDone:
     """Spoken to its end, with its figures."""
 
@@ -160,6 +169,8 @@ class UtteranceDone:
     queue_wait_seconds: float
     real_time_factor: float
     underruns: int
+    speech_tokens: int = 0
+    guarded_segments: tuple[GuardedSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

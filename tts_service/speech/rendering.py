@@ -1,9 +1,10 @@
 """What a session orders of the renderer, and what the renderer answers. Samples are at the effective rate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tts_service.errors import GreenroomError
 from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_model import SpeechOutcome
 from tts_service.types import EncodedPiece, ModuleName, Segment
 
 # --- what the session wants of the renderer ---------------------------------------------------------------------
@@ -66,7 +67,7 @@ class AudioMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoken:
-    """A segment's length is known; its pieces follow."""
+    """A segment has begun to sound; its pieces follow. Its end is an estimate until it has been spoken."""
 
     utterance_id: str
     segment: Segment
@@ -83,6 +84,7 @@ class SegmentMade:
     sample_start: int
     sample_end: int
     compute_seconds: float
+    outcome: SpeechOutcome = field(default_factory=SpeechOutcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

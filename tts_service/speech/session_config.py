@@ -15,10 +15,27 @@ from tts_service.types import AudioFormat
 
 Number = TypeVar("Number", int, float)
 
+SettingValues = Mapping[str, int | float]
+"""How speech tokens are chosen: settings by their names in the wire's `Sampling`, such as "temperature"."""
+
 MAX_SEED = 2**63 - 1
 SPEAKING_RATE_RANGE = (0.5, 2.0)
 BUFFER_DELAY_SECONDS_RANGE = (0.0, 60.0)
 AUDIO_AHEAD_SECONDS_RANGE = (0.5, 60.0)
+
+SETTING_RANGES: Mapping[str, tuple[int | float, int | float]] = {
+    "temperature": (0.05, 5.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "top_k": (0, 10_000),
+    "repetition_penalty": (0.1, 10.0),
+    "cfg_weight": (0.0, 5.0),
+    "exaggeration": (0.0, 2.0),
+    "max_segment_tokens": (1, 1_000),
+}
+"""Lowest and highest value of each setting. Temperatures and exaggeration are those that upstream's demo offers, up to
+their top; 1,000 tokens, 40 s, are upstream's own limit; beyond the others floats overflow or nothing is left of speech.
+"""
 
 
 class Aggregation(Enum):
@@ -37,18 +54,26 @@ class Pacing(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceFacts:
-    """A voice as it is listed. `models` are the ids of the models that can use it."""
+    """A voice as it is listed. `models` are the ids of the models that can use it.
+
+    A voice that was made here has a time (Unix seconds) and a sum (SHA-256 of its stored form, hexadecimal).
+    """
 
     id: str
     display_name: str
     languages: tuple[str, ...]
     models: tuple[str, ...]
     description: str
+    created_unix_seconds: float | None = None
+    content_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """A model as it is listed."""
+    """A model as it is listed. `settings` are all that it has, with its defaults.
+
+    `tags` are sounds that its text may ask for, `missing_languages` those that it would speak, with what is missing.
+    """
 
     id: str
     description: str
@@ -56,6 +81,10 @@ class ModelFacts:
     sample_rate_hertz: int
     default_voice: str
     changes_speaking_rate: bool
+    settings: SettingValues = field(default_factory=dict)
+    creates_voices: bool = False
+    tags: tuple[str, ...] = ()
+    missing_languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +97,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigRequest:
-    """A configuration as asked for; None means the default."""
+    """A configuration as asked for; None means the default, and so does a setting that is not there."""
 
     model: str | None = None
     voice: str | None = None
@@ -76,6 +105,7 @@ class ConfigRequest:
     audio_format: AudioFormat = field(default_factory=AudioFormat)
     seed: int | None = None
     speaking_rate: float | None = None
+    settings: SettingValues = field(default_factory=dict)
     text_aggregation: Aggregation | None = None
     max_buffer_delay: float | None = None
     pacing: Pacing | None = None
@@ -84,7 +114,10 @@ class ConfigRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """A configuration in force. Delays and lead are seconds; a buffer delay of 0 waits for ever."""
+    """A configuration in force. Delays and lead are seconds; a buffer delay of 0 waits for ever.
+
+    `settings` are all that the model has.
+    """
 
     model: str
     voice: str
@@ -96,6 +129,7 @@ class SessionConfig:
     max_buffer_delay: float
     pacing: Pacing
     max_audio_ahead: float
+    settings: SettingValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +161,7 @@ def resolve(request: ConfigRequest, offer: Offer, defaults: Defaults) -> Session
         audio_format=request.audio_format,
         seed=_within("sampling.seed", request.seed, defaults.seed, (0, MAX_SEED)),
         speaking_rate=_speaking_rate(request.speaking_rate, model),
+        settings=_settings(request.settings, model),
         text_aggregation=request.text_aggregation or Aggregation.SERVER,
         max_buffer_delay=_within(
             "max_buffer_delay", request.max_buffer_delay, defaults.max_buffer_delay, BUFFER_DELAY_SECONDS_RANGE
@@ -139,8 +174,12 @@ def resolve(request: ConfigRequest, offer: Offer, defaults: Defaults) -> Session
 
 
 _FIELDS_BY_PATH: Mapping[str, tuple[str, ...]] = {
-    **{f.name: (f.name,) for f in fields(ConfigRequest) if f.name not in {"audio_format", "seed", "speaking_rate"}},
-    "sampling": ("seed", "speaking_rate"),
+    **{
+        f.name: (f.name,)
+        for f in fields(ConfigRequest)
+        if f.name not in {"audio_format", "seed", "speaking_rate", "settings"}
+    },
+    "sampling": ("seed", "speaking_rate", "settings"),
     "sampling.seed": ("seed",),
     "sampling.speaking_rate": ("speaking_rate",),
 }
@@ -151,9 +190,22 @@ def overlay(base: ConfigRequest, change: ConfigChange) -> ConfigRequest:
     if not change.paths:
         raise bad_config("update_mask", "names no field; name those to change, or * for all but audio_format")
     names: set[str] = set()
+    settings = dict(base.settings)
     for path in change.paths:
-        names.update(_names(path))
-    return replace(base, **{name: getattr(change.request, name) for name in names})
+        setting = path.removeprefix("sampling.")
+        if path != setting and setting in SETTING_RANGES:
+            _take_setting(settings, setting, change.request.settings)
+        else:
+            names.update(_names(path))
+    changed: dict[str, object] = {name: getattr(change.request, name) for name in names}
+    return replace(base, **{"settings": settings, **changed})  # type: ignore[arg-type]  # Names of its own fields.
+
+
+def _take_setting(settings: dict[str, int | float], name: str, given: SettingValues) -> None:
+    """Change one setting; one that is not given goes back to its default."""
+    settings.pop(name, None)
+    if name in given:
+        settings[name] = given[name]
 
 
 def _names(path: str) -> tuple[str, ...]:
@@ -193,9 +245,11 @@ def _voice(wanted: str | None, model: ModelFacts, offer: Offer) -> VoiceFacts:
 def _language(wanted: str | None, voice: VoiceFacts, model: ModelFacts) -> str:
     if wanted is None:
         return voice.languages[0]
-    for tag in voice.languages:
-        if tag.lower() == wanted.lower() and tag in model.languages:
-            return tag
+    # A model that speaks a language speaks its regions, as well as it can: "en" answers for "en-GB".
+    for form in (wanted, wanted.replace("_", "-").partition("-")[0]):
+        for tag in voice.languages:
+            if tag.lower() == form.lower() and tag in model.languages:
+                return tag
     raise bad_config(
         "language",
         f"voice {voice.id!r} does not speak {wanted!r}; it speaks {_listed(voice.languages)}",
@@ -208,6 +262,15 @@ def _speaking_rate(wanted: float | None, model: ModelFacts) -> float:
     if rate != 1.0 and not model.changes_speaking_rate:
         raise bad_config("sampling.speaking_rate", f"model {model.id!r} speaks at 1.0 only")
     return rate
+
+
+def _settings(wanted: SettingValues, model: ModelFacts) -> SettingValues:
+    checked = {name: _within(f"sampling.{name}", value, value, SETTING_RANGES[name]) for name, value in wanted.items()}
+    for name in checked:
+        if name not in model.settings:
+            has = _listed(model.settings) if model.settings else "none of its kind"
+            raise bad_config(f"sampling.{name}", f"model {model.id!r} does not have it; it has {has}")
+    return {**model.settings, **checked}
 
 
 def _within(path: str, wanted: Number | None, default: Number, bounds: tuple[Number, Number]) -> Number:

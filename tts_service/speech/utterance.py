@@ -8,7 +8,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from tts_service.speech.protocol import WaitingFor
+from tts_service.speech.protocol import GuardedSegment, WaitingFor
 from tts_service.speech.rendering import AudioFinished, SegmentMade, SegmentSpoken
 from tts_service.speech.segments import SegmentBuffer, is_speakable
 from tts_service.speech.session_config import Aggregation, SessionConfig
@@ -59,7 +59,7 @@ class Utterance:
         self.outgoing: deque[Outgoing] = deque()
         self.spans: list[SegmentSpan] = []
         self.current_span: SegmentSpan | None = None
-        """The segment whose audio is being made, once its length is known."""
+        """The segment whose audio is being made, once it has any."""
         self.flushes: deque[FlushMark] = deque()
         self.rendering = False
         self.render_started_at: float | None = None
@@ -80,6 +80,8 @@ class Utterance:
         self.first_audio_at: float | None = None
         self.session_offset_seconds = 0.0
         self.underruns = 0
+        self.speech_tokens = 0
+        self.guarded_segments: list[GuardedSegment] = []
         self._buffer = SegmentBuffer(language=config.language, aggregate=config.text_aggregation is Aggregation.SERVER)
         self._pieces: list[str] = []
         self._ready: deque[Segment] = deque()
@@ -181,7 +183,7 @@ class Utterance:
             self.outgoing.append(piece)
 
     def segment_spoken(self, event: SegmentSpoken) -> None:
-        """Note how long the segment is whose pieces are coming."""
+        """Note how long the segment is, or is taken to be, whose pieces are coming."""
         self.current_span = SegmentSpan(
             segment=event.segment, sample_start=event.sample_start, sample_end=event.sample_end
         )
@@ -191,6 +193,9 @@ class Utterance:
         self.current_span = None
         self.rendering = False
         self.compute_seconds += event.compute_seconds
+        self.speech_tokens += event.outcome.speech_tokens
+        if event.outcome.guard is not None:
+            self.guarded_segments.append(GuardedSegment(segment=event.segment, guard=event.outcome.guard))
         self._cover(event.segment, event.sample_start, event.sample_end)
         self._pass_unspeakable()
 

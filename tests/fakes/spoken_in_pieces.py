@@ -1,0 +1,61 @@
+"""A speech model that brings prepared waveforms, a piece a step, each under its own module."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_model import Modules, SpeechOutcome
+from tts_service.types import VOICE, ModuleName, Segment, Waveform
+
+
+class PreparedSegment:
+    """A segment whose steps bring these pieces; it checks that its module is leased, and that nobody goes on after."""
+
+    def __init__(self, pieces: Sequence[Waveform], outcome: SpeechOutcome) -> None:
+        self.outcome = outcome
+        self.cancelled = False
+        self._pieces = list(pieces)
+
+    @property
+    def next_modules(self) -> frozenset[ModuleName]:
+        """The one module, while there are pieces."""
+        return frozenset({VOICE}) if self._pieces and not self.cancelled else frozenset()
+
+    def step(self, leased: Modules) -> Waveform:
+        """Bring the next piece."""
+        assert {VOICE} == set(leased)
+        assert self._pieces, "the segment has ended"
+        return np.asarray(self._pieces.pop(0), np.float32)
+
+    def cancel(self) -> None:
+        """Bring nothing any more."""
+        self.cancelled = True
+
+    def __repr__(self) -> str:
+        return f"<PreparedSegment {len(self._pieces)} pieces to come>"
+
+
+class PreparedSpeech:
+    """A model and its one utterance at once: the segments' pieces, in the order in which segments begin."""
+
+    modules = frozenset({VOICE})
+
+    def __init__(self, *segments: Sequence[Waveform], outcome: SpeechOutcome | None = None) -> None:
+        self.begun: list[PreparedSegment] = []
+        self._segments = list(segments)
+        self._outcome = outcome or SpeechOutcome()
+
+    def utterance(self, config: SessionConfig) -> "PreparedSpeech":
+        """Begin an utterance."""
+        del config
+        return self
+
+    def segment(self, segment: Segment, index: int) -> PreparedSegment:
+        """Begin a segment."""
+        del segment, index
+        self.begun.append(PreparedSegment(self._segments.pop(0), self._outcome))
+        return self.begun[-1]
+
+    def __repr__(self) -> str:
+        return f"<PreparedSpeech {len(self._segments)} segments to come>"

@@ -1,0 +1,38 @@
+"""The schedule of decodes: a pure function."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_service.speech.chunked_segment import scheduled_chunks
+from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
+
+
+def test_chunk_tokens_default_schedule_starts_small_and_grows_to_its_cap() -> None:
+    """The first decodes bring little, so that speech begins at once; later ones two seconds each."""
+    assert [14, 12, 18, 27, 40, 50, 50] == [chunk_tokens(ChunkSchedule(), decodes) for decodes in range(7)]
+
+
+@given(
+    schedule=st.builds(
+        ChunkSchedule,
+        first_tokens=st.integers(1, 50),
+        next_tokens=st.integers(1, 50),
+        growth=st.floats(1.0, 4.0),
+        max_tokens=st.integers(50, 100),
+    ),
+    decodes=st.integers(1, 10_000),
+)
+def test_chunk_tokens_never_shrink_and_never_exceed_the_cap(schedule: ChunkSchedule, decodes: int) -> None:
+    """After the first, each chunk is at least as long as the one before, and at most the cap."""
+    now, later = chunk_tokens(schedule, decodes), chunk_tokens(schedule, decodes + 1)
+
+    assert 1 <= now <= later <= schedule.max_tokens
+
+
+@given(count=st.integers(0, 300))
+def test_scheduled_chunks_keep_every_token_in_order(count: int) -> None:
+    """Cutting loses nothing, and only the last chunk may be shorter than the schedule says."""
+    chunks = scheduled_chunks(range(count), ChunkSchedule())
+
+    assert list(range(count)) == [token for chunk in chunks for token in chunk]
+    assert [chunk_tokens(ChunkSchedule(), place) for place in range(len(chunks) - 1)] == [len(c) for c in chunks[:-1]]

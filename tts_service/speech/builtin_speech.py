@@ -1,0 +1,79 @@
+"""The built-in voice as a speech model: a segment is one step of one module."""
+
+from typing import Protocol
+
+import numpy as np
+
+from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_model import Modules, SpeechOutcome
+from tts_service.types import VOICE, ModuleName, Segment, Waveform
+
+
+class Voice(Protocol):
+    """What speaks: `voice` under a lease."""
+
+    def synthesize(self, text: str, *, seed: int, speaking_rate: float) -> Waveform:
+        """Return the speech of the text; empty if there is nothing to say."""
+        ...
+
+
+class BuiltinSpeech:
+    """Speech with the built-in voice."""
+
+    modules = frozenset({VOICE})
+
+    def utterance(self, config: SessionConfig) -> "BuiltinUtterance":
+        """Begin an utterance."""
+        return BuiltinUtterance(config)
+
+    def __repr__(self) -> str:
+        return "<BuiltinSpeech>"
+
+
+class BuiltinUtterance:
+    """One utterance with the built-in voice: its segments share nothing but the configuration."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        self._config = config
+
+    def segment(self, segment: Segment, index: int) -> "BuiltinSegment":
+        """Begin to speak a segment."""
+        return BuiltinSegment(
+            segment.text.strip(),
+            seed=segment_seed(self._config.seed, index),
+            speaking_rate=self._config.speaking_rate,
+        )
+
+    def __repr__(self) -> str:
+        return f"<BuiltinUtterance {self._config.voice}>"
+
+
+class BuiltinSegment:
+    """One segment: spoken whole in its one step, which cannot be interrupted."""
+
+    outcome = SpeechOutcome()
+
+    def __init__(self, text: str, *, seed: int, speaking_rate: float) -> None:
+        self.next_modules: frozenset[ModuleName] = frozenset({VOICE})
+        self._text = text
+        self._seed = seed
+        self._speaking_rate = speaking_rate
+
+    def step(self, leased: Modules) -> Waveform:
+        """Speak it."""
+        voice: Voice = leased[VOICE]
+        wave = voice.synthesize(self._text, seed=self._seed, speaking_rate=self._speaking_rate)
+        self.next_modules = frozenset()
+        return np.asarray(wave, np.float32)
+
+    def cancel(self) -> None:
+        """Take no step any more."""
+        self.next_modules = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<BuiltinSegment {len(self._text)} characters | {'to come' if self.next_modules else 'spoken'}>"
+
+
+def segment_seed(seed: int, index: int) -> int:
+    """Return the seed of an utterance's segment: counter-based, so that segments do not depend on each other."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> np.uint64(1))

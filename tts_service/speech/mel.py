@@ -1,0 +1,99 @@
+"""The mel of one segment while its speech tokens arrive.
+
+Rules
+* A decode sees the prompt, at most CONTEXT_TOKENS of the tokens whose mel is out already, the new ones and three of
+  look-ahead. Its cost is bounded, whatever the segment's length.
+* Noise belongs to the absolute frame, so that every decode begins from the same noise for the same frame.
+* Even so, mel that is out moves when tokens arrive (by 0.07 to 0.23 of its deviation, from the estimator). So the last
+  HELD_FRAMES of a decode are held back, blended with the next decode's, and then frozen: what went out never changes.
+* At the end everything comes out: `frozen_frames` is then two for each token.
+* The state is a value. A step returns the next one, so that a step that fails can be made again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+
+from tts_service.errors import Reason, ServiceError
+from tts_service.speech.mel_flow import FRAMES_PER_TOKEN, FlowNetwork, MelPrompt, flow_mel, mel_frames
+from tts_service.speech.random_source import MEL_BANDS, RandomSource
+
+CODEBOOK_TOKENS: Final = 6_561
+"""Speech tokens are below this; one that is not would end in a device-side assert, which kills the CUDA context."""
+
+CONTEXT_TOKENS: Final = 250
+"""10 s. A prefix without bound costs 1.06, 1.5 and 2.2 times the frames of a 2 s window at 5, 20 and 40 s."""
+
+HELD_FRAMES: Final = 8
+"""0.16 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelState:
+    """A segment's mel on its way: all tokens so far, how many frames are out, and those held back (80, 0 to 8)."""
+
+    tokens: tuple[int, ...] = ()
+    frozen_frames: int = 0
+    held: torch.Tensor = field(default_factory=lambda: torch.zeros(MEL_BANDS, 0))
+
+    @property
+    def decoded_frames(self) -> int:
+        """How far the last decode reached."""
+        return self.frozen_frames + self.held.shape[1]
+
+    def __repr__(self) -> str:
+        return f"<MelState {len(self.tokens)} tokens | {self.frozen_frames} frames out, {self.held.shape[1]} held>"
+
+
+def with_tokens(state: MelState, tokens: Sequence[int]) -> MelState:
+    """Return the state with these tokens after those it has. ENGINE_FAULT for what is in no codebook."""
+    if not all(0 <= token < CODEBOOK_TOKENS for token in tokens):
+        raise ServiceError(Reason.ENGINE_FAULT, "a speech token is outside the codebook")
+    return replace(state, tokens=(*state.tokens, *tokens))
+
+
+def decode_mel(
+    flow: FlowNetwork, state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool
+) -> tuple[MelState, torch.Tensor]:
+    """Decode the tokens of a state; return the next state, and the frames that are now frozen (80, 0 or more).
+
+    `final` says that no token follows. `prompt` is trimmed. Nothing comes out while there are too few tokens.
+    """
+    end = mel_frames(len(state.tokens), final=final)
+    if end <= state.decoded_frames:
+        return state, prompt.mel.new_zeros(MEL_BANDS, 0)
+    with torch.inference_mode():
+        fresh = _blended(state.held, _decode_window(flow, state, prompt, random, end=end, final=final))
+        frozen_count = fresh.shape[1] if final else max(0, fresh.shape[1] - HELD_FRAMES)
+        frozen, held = fresh[:, :frozen_count], fresh[:, frozen_count:].clone()
+        return replace(state, frozen_frames=state.frozen_frames + frozen_count, held=held), frozen
+
+
+def _decode_window(
+    flow: FlowNetwork, state: MelState, prompt: MelPrompt, random: RandomSource, *, end: int, final: bool
+) -> torch.Tensor:
+    """Return this decode's frames from the first that is not frozen to `end`, as they are before blending."""
+    first_token = context_start(state.frozen_frames)
+    start = FRAMES_PER_TOKEN * first_token
+    prompt_frames = FRAMES_PER_TOKEN * len(prompt.tokens)
+    assert len(prompt.mel) == prompt_frames, "the prompt is not trimmed"
+    device = prompt.mel.device
+    drawn = [random.mel_noise(-prompt_frames, prompt_frames), random.mel_noise(start, end - start)]
+    tokens = torch.tensor(state.tokens[first_token:], device=device)
+    mel = flow_mel(flow, prompt, tokens, torch.cat([each.to(device) for each in drawn], dim=1), final=final)
+    return mel[:, state.frozen_frames - start :]
+
+
+def context_start(frozen_frames: int) -> int:
+    """Return the first token that a decode sees after the prompt, when this much mel is out."""
+    return max(0, frozen_frames // FRAMES_PER_TOKEN - CONTEXT_TOKENS)
+
+
+def _blended(held: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+    """Return fresh frames that begin as what was held and become themselves while it lasts."""
+    count = held.shape[1]
+    assert count <= fresh.shape[1]
+    share = torch.arange(1, count + 1, device=fresh.device) / (count + 1)
+    return torch.cat([torch.lerp(held.to(fresh.device), fresh[:, :count], share), fresh[:, count:]], dim=1)

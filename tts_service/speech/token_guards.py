@@ -1,0 +1,59 @@
+"""Guards against speech that does not end: a budget of tokens from the text's length, and a watch for loops.
+
+Networks like T3 now and then miss their stop token and then babble, hum or loop until the token limit, 40 s on.
+Upstream guards only Multilingual. These guards are the product's; comparisons with upstream switch them off.
+"""
+
+import unicodedata
+from typing import Final
+
+BASE_TOKENS: Final = 75
+"""3 s for pauses, breath and a slow start, whatever the text."""
+
+LETTER_TOKENS: Final = 4
+HEAVY_TOKENS: Final = 18
+"""Tokens (40 ms each) for a letter or space, and for a character that is a syllable or a word when spoken: digits,
+symbols, CJK. English takes about 1.7 a letter and Chinese about 6 a character, so budgets are twice the usual rate."""
+
+_SYLLABIC: Final = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL SYLLABLE")
+
+LONGEST_PERIOD: Final = 25
+"""Loops of up to a second are noticed."""
+
+LOOP_TOKENS: Final = 50
+LOOP_TURNS: Final = 3
+"""A loop is this many tokens equal to those a period before, and so many turns: 2 s of one sound, 3 s of a second."""
+
+
+def token_budget(text: str) -> int:
+    """Return how many speech tokens a text may take: about twice what it usually does, and 3 s."""
+    return BASE_TOKENS + sum(HEAVY_TOKENS if _is_heavy(character) else LETTER_TOKENS for character in text)
+
+
+def _is_heavy(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Lo":
+        return unicodedata.name(character, "").startswith(_SYLLABIC)
+    return category[0] in "NS"
+
+
+class LoopWatch:
+    """Notices that tokens have begun to repeat with some period. Its memory is bounded by the longest one."""
+
+    def __init__(self) -> None:
+        self._recent: list[int] = []
+        self._equal = [0] * (LONGEST_PERIOD + 1)
+
+    def looping(self, token: int) -> bool:
+        """Take the next token; say whether it goes on with a loop that has lasted too long."""
+        for period in range(1, len(self._recent) + 1):
+            same = self._recent[-period] == token
+            self._equal[period] = self._equal[period] + 1 if same else 0
+        self._recent = [*self._recent[-LONGEST_PERIOD + 1 :], token]
+        return any(
+            equal >= max(LOOP_TOKENS, LOOP_TURNS * period) for period, equal in enumerate(self._equal) if period > 0
+        )
+
+    def __repr__(self) -> str:
+        period = max(range(LONGEST_PERIOD + 1), key=self._equal.__getitem__)
+        return f"<LoopWatch {self._equal[period]} tokens as {period} before>"
