@@ -13,6 +13,7 @@ from greenroom_client.requests import update_request
 
 names = st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 lengths_seconds = st.none() | st.integers(0, 60_000).map(lambda milliseconds: milliseconds / 1000)
+settings_values = st.none() | st.floats(allow_nan=False)
 configs = st.builds(
     SessionConfig,
     model=names,
@@ -21,7 +22,15 @@ configs = st.builds(
     encoding=st.none() | st.sampled_from([encoding for encoding in Encoding if encoding is not Encoding.UNKNOWN]),
     sample_rate_hertz=st.none() | st.integers(1, 2**31 - 1),
     seed=st.none() | st.integers(0, 2**63 - 1),
-    speaking_rate=st.none() | st.floats(allow_nan=False),
+    speaking_rate=settings_values,
+    temperature=settings_values,
+    top_p=settings_values,
+    min_p=settings_values,
+    top_k=st.none() | st.integers(0, 2**31 - 1),
+    repetition_penalty=settings_values,
+    cfg_weight=settings_values,
+    exaggeration=settings_values,
+    max_segment_tokens=st.none() | st.integers(0, 2**31 - 1),
     text_aggregation=st.none() | st.sampled_from([TextAggregation.SERVER, TextAggregation.NONE]),
     max_buffer_delay_seconds=lengths_seconds,
     pacing=st.none() | st.sampled_from([Pacing.REALTIME, Pacing.NONE]),

@@ -11,6 +11,8 @@ import pytest
 from tests.fakes.fake_speech_service import serving
 
 README = Path(__file__).resolve().parents[2] / "clients" / "python" / "README.md"
+RECORDING = "ann.wav"
+"""What the examples make voices of."""
 ADDRESS = "127.0.0.1:50051"
 
 
@@ -46,6 +48,7 @@ def names_in(folder: Path) -> set[str]:
 async def test_python_example_runs(number: int, tmp_path: Path) -> None:
     """Each example is a whole program that ends well and says something."""
     program = blocks("python")[number]
+    (tmp_path / RECORDING).write_bytes(bytes(50_000))
     async with serving() as fake:
         said = await run(
             [sys.executable, "-W", "error", "-c", program.replace(ADDRESS, fake.address)], tmp_path, "nowhere"
@@ -57,14 +60,15 @@ async def test_python_example_runs(number: int, tmp_path: Path) -> None:
 
 async def test_shell_examples_run(tmp_path: Path) -> None:
     """The commands work one after the other, and the files that they name appear."""
+    (tmp_path / RECORDING).write_bytes(bytes(50_000))
     async with serving() as fake:
         for command in blocks("sh"):
             await run(["sh", "-e", "-c", command], tmp_path, fake.address)
 
-    assert {"evening.wav", "piped.ogg", "pipe.wav"} == names_in(tmp_path)
+    assert {RECORDING, "evening.wav", "piped.ogg", "pipe.wav", "ann-speaks.wav"} == names_in(tmp_path)
 
 
 def test_readme_has_examples_of_both_kinds() -> None:
     """The tests above have something to run."""
-    assert 3 == len(blocks("python"))
+    assert 4 == len(blocks("python"))
     assert 1 == len(blocks("sh"))

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Never
@@ -20,7 +21,15 @@ from tests.fakes.fake_speech_session import FakeSession, SessionRefused
 from tests.fakes.fake_speech_utterance import FakeUtterance, Response
 
 MODEL = tts_pb2.Model(
-    id="hum", description="A sine tone.", languages=["en"], sample_rate_hertz=24_000, default_voice="alto"
+    id="hum",
+    description="A sine tone.",
+    languages=["en"],
+    sample_rate_hertz=24_000,
+    default_voice="alto",
+    default_sampling={"temperature": 0.8, "top_k": 1_000},
+    creates_voices=True,
+    tags=["[laugh]"],
+    missing_languages=[{"language": "he", "missing": ["dicta"]}],
 )
 VOICES = {
     name: tts_pb2.Voice(
@@ -45,7 +54,9 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
         self.left = asyncio.Event()
         self.left.set()
         self.metadata: dict[str, str] = {}
+        self.voices = dict(VOICES)
         self.uploaded = b""
+        self.spec = tts_pb2.VoiceSpec()
         self.upload_format = tts_pb2.AudioFormat()
 
     # --- speech -------------------------------------------------------------------------------------------------
@@ -55,7 +66,9 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
     ) -> AsyncIterator[Response]:
         """Hold a session."""
         async with self._rpc("session", context):
-            session = FakeSession(await self._first_config(request_iterator, context), self.script, frozenset(VOICES))
+            session = FakeSession(
+                await self._first_config(request_iterator, context), self.script, frozenset(self.voices)
+            )
             self.sessions.append(session)
             session.say(Response(session_started=self._started(session)))
             if self.script.speak_of_the_future:
@@ -88,7 +101,7 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
         effective.max_audio_ahead.FromSeconds(4)
         effective.MergeFrom(config)
         effective.audio_format.sample_rate_hertz = config.audio_format.sample_rate_hertz or 24_000
-        if effective.voice not in VOICES:
+        if effective.voice not in self.voices:
             answer = status(grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", f"no voice {effective.voice!r}")
             await _abort(context, answer)
         if effective.audio_format.sample_rate_hertz not in RATES:
@@ -109,6 +122,7 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
             detect_audio_bytes=32 << 20,
         )
         limits.idle_timeout.FromSeconds(300)
+        limits.max_voice_audio.FromSeconds(60)
         limits.detect_audio.FromSeconds(60)
         return limits
 
@@ -140,10 +154,10 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
     async def GetVoice(self, request: tts_pb2.GetVoiceRequest, context: Any) -> tts_pb2.GetVoiceResponse:  # noqa: N802
         """Describe a voice."""
         async with self._rpc("GetVoice", context):
-            if request.voice not in VOICES:
+            if request.voice not in self.voices:
                 answer = status(grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", f"no voice {request.voice!r}")
                 await _abort(context, answer)
-            return tts_pb2.GetVoiceResponse(voice=VOICES[request.voice])
+            return tts_pb2.GetVoiceResponse(voice=self.voices[request.voice])
 
     async def ListVoices(  # noqa: N802 - gRPC's name.
         self, request: tts_pb2.ListVoicesRequest, context: Any
@@ -152,10 +166,44 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
         async with self._rpc("ListVoices", context):
             start = int(request.page_token or 0)
             end = start + PAGE_SIZE
-            next_page = str(end) if end < len(VOICES) else ""
+            next_page = str(end) if end < len(self.voices) else ""
             if self.script.voice_pages_repeat:
                 next_page = "2"
-            return tts_pb2.ListVoicesResponse(voices=list(VOICES.values())[start:end], next_page_token=next_page)
+            return tts_pb2.ListVoicesResponse(voices=list(self.voices.values())[start:end], next_page_token=next_page)
+
+    async def CreateVoice(  # noqa: N802 - gRPC's name.
+        self, request_iterator: Any, context: Any
+    ) -> tts_pb2.CreateVoiceResponse:
+        """Make a voice of anything that is long enough; its id is made from its bytes."""
+        async with self._rpc("CreateVoice", context):
+            first = await anext(aiter(request_iterator), None)
+            if first is None or not first.HasField("spec"):
+                await _abort(context, bad_config("spec", "the spec comes first"))
+            self.spec, self.uploaded = first.spec, b""
+            async for request in request_iterator:
+                self.uploaded += request.content
+            if len(self.uploaded) < MODEL.sample_rate_hertz:
+                await _abort(context, status(grpc.StatusCode.INVALID_ARGUMENT, "BAD_AUDIO", "the recording is short"))
+            name = f"v{hashlib.sha256(self.uploaded).hexdigest()[:32]}"
+            already_there = name in self.voices
+            if not already_there:
+                self.voices[name] = tts_pb2.Voice(
+                    id=name, display_name=self.spec.display_name or name, languages=["en"], models=["hum"]
+                )
+                self.voices[name].create_time.FromSeconds(1_700_000_000)
+            return tts_pb2.CreateVoiceResponse(voice=self.voices[name], already_there=already_there)
+
+    async def DeleteVoice(  # noqa: N802 - gRPC's name.
+        self, request: tts_pb2.DeleteVoiceRequest, context: Any
+    ) -> tts_pb2.DeleteVoiceResponse:
+        """Delete a voice that was made."""
+        async with self._rpc("DeleteVoice", context):
+            if request.voice in VOICES:
+                await _abort(context, bad_config("voice", "belongs to a model"))
+            if self.voices.pop(request.voice, None) is None:
+                answer = status(grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", f"no voice {request.voice!r}")
+                await _abort(context, answer)
+            return tts_pb2.DeleteVoiceResponse()
 
     async def GetServiceInfo(  # noqa: N802 - gRPC's name.
         self, request: tts_pb2.GetServiceInfoRequest, context: Any

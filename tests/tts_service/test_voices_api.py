@@ -4,7 +4,7 @@ import pytest
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tests.fakes.session_driver import OFFER
-from tts_service.api.voices import get_voice, list_voices
+from tts_service.api.voices import delete_voice, get_voice, list_voices
 from tts_service.errors import CallerError, Reason
 
 
@@ -51,3 +51,12 @@ def test_get_voice_unknown_is_not_found() -> None:
 def test_get_voice_describes_it() -> None:
     """A known voice comes with its languages."""
     assert ["de"] == list(get_voice(OFFER, pb.GetVoiceRequest(voice="uta")).voice.languages)
+
+
+@pytest.mark.parametrize(("voice", "reason"), [("ann", Reason.BAD_CONFIG), ("zoe", Reason.VOICE_NOT_FOUND)])
+def test_delete_voice_where_none_are_made_is_refused(voice: str, reason: Reason) -> None:
+    """Without a folder of voices, there are only those that belong to models."""
+    with pytest.raises(CallerError) as raised:
+        delete_voice(OFFER, None, pb.DeleteVoiceRequest(voice=voice))
+
+    assert reason == raised.value.reason

@@ -15,6 +15,7 @@ from tts_service.api import requests, responses, voices
 from tts_service.api.session_shell import SessionShell
 from tts_service.api.sessions import Sessions
 from tts_service.api.statuses import abort_async
+from tts_service.api.voice_upload import VoiceUploads
 from tts_service.api.watermark_detection import Detection
 from tts_service.engine import Emit, Engine, Renderer
 from tts_service.errors import CallerError, GreenroomError, Reason, ServiceError, bad_config
@@ -53,6 +54,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         settings: SpeechSettings,
         detection: Detection,
         clock: Callable[[], float],
+        voices: VoiceUploads | None = None,
     ) -> None:
         self._engine = engine
         self._offer = offer
@@ -60,12 +62,15 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self._settings = settings
         self._detection = detection
         self._clock = clock
+        self._uploads = voices
         self._wire_limits = responses.wire_limits(
             settings.limits,
             sessions=sessions.limit,
             detect_seconds=detection.limits.seconds,
             detect_bytes=detection.limits.bytes,
         )
+        if voices is not None:
+            self._wire_limits.MergeFrom(voices.limits.message())
 
     # --- speech -------------------------------------------------------------------------------------------------
 
@@ -89,7 +94,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             _first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
         )
         session = self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
-        self._engine.prefetch()
+        self._engine.prefetch(session.config.model)
 
         async def write(message: protocol.ServerMessage) -> None:
             self._log(message)
@@ -197,6 +202,28 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         """List voices."""
         try:
             return voices.list_voices(self._offer, request)
+        except GreenroomError as error:
+            await abort_async(context, error)
+
+    async def CreateVoice(  # noqa: N802  # The wire's name.
+        self, request_iterator: AsyncIterator[pb.CreateVoiceRequest], context: Any
+    ) -> pb.CreateVoiceResponse:
+        """Make a voice of what is uploaded."""
+        try:
+            if self._uploads is None:
+                raise bad_config("spec.model", "this service speaks with a model that makes no voices")
+            made = await self._uploads.create(request_iterator)
+        except GreenroomError as error:
+            log.info("voice_refused", reason=error.reason.value, message=error.message)
+            await abort_async(context, error)
+        log.info("voice_created", voice=made.voice.id, already_there=made.already_there)
+        return made
+
+    async def DeleteVoice(self, request: pb.DeleteVoiceRequest, context: Any) -> pb.DeleteVoiceResponse:  # noqa: N802
+        """Delete a voice."""
+        store = None if self._uploads is None else self._uploads.store
+        try:
+            return await asyncio.to_thread(voices.delete_voice, self._offer, store, request)
         except GreenroomError as error:
             await abort_async(context, error)
 

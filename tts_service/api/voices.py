@@ -5,8 +5,9 @@ import binascii
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.responses import wire_voice
-from tts_service.errors import CallerError, Reason, bad_config
+from tts_service.errors import bad_config
 from tts_service.speech.session_config import Offer
+from tts_service.speech.voice_store import VoiceStore, voice_not_found
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
@@ -16,10 +17,18 @@ def get_voice(offer: Offer, request: pb.GetVoiceRequest) -> pb.GetVoiceResponse:
     """Describe one voice; raise VOICE_NOT_FOUND."""
     voice = offer.voices.get(request.voice)
     if voice is None:
-        name = request.voice[:128]
-        message = f"there is no voice {name!r}; ListVoices names those that there are"
-        raise CallerError(Reason.VOICE_NOT_FOUND, message, metadata={"voice": name})
+        raise voice_not_found(request.voice)
     return pb.GetVoiceResponse(voice=wire_voice(voice))
+
+
+def delete_voice(offer: Offer, store: VoiceStore | None, request: pb.DeleteVoiceRequest) -> pb.DeleteVoiceResponse:
+    """Delete a voice; raise VOICE_NOT_FOUND, or BAD_CONFIG for one that belongs to a model. May wait for the disk."""
+    if store is not None:
+        store.delete(request.voice)
+        return pb.DeleteVoiceResponse()
+    if request.voice not in offer.voices:
+        raise voice_not_found(request.voice)
+    raise bad_config("voice", "belongs to a model and cannot be deleted")
 
 
 def list_voices(offer: Offer, request: pb.ListVoicesRequest) -> pb.ListVoicesResponse:

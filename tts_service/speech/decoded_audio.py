@@ -7,6 +7,7 @@ last sample dropped. Where a length is declared and bytes are missing, the uploa
 import io
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av
 import numpy as np
@@ -24,6 +25,9 @@ _RAW_SUBTYPES = {
 }
 _MARKERS = {Encoding.WAV: (b"RIFF", b"RF64"), Encoding.FLAC: (b"fLaC",), Encoding.OGG_OPUS: (b"OggS",)}
 _NAMES = {Encoding.WAV: "WAV", Encoding.FLAC: "FLAC", Encoding.OGG_OPUS: "Ogg"}
+_MP3_TAG = b"ID3"
+_MP3_MARKERS = frozenset({b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2"})
+"""How frames of MPEG 1, 2 and 2.5, layer III, begin, with and without a checksum."""
 
 _RATE_RANGE_HERTZ = (8_000, 192_000)
 _MAX_CHANNELS = 2
@@ -45,12 +49,9 @@ def decode_audio(data: bytes, audio_format: AudioFormat, *, max_seconds: float) 
     """
     if not data:
         raise _bad_audio("there is no audio")
-    try:
+    with unreadable_is_bad_audio():
         rate_hertz, blocks = _open(data, audio_format)
         samples = _mono(blocks, int(max_seconds * rate_hertz))
-    except (soundfile.LibsndfileError, av.FFmpegError) as error:
-        cause = error.error_string if isinstance(error, soundfile.LibsndfileError) else error.strerror
-        raise _bad_audio(f"the audio cannot be read: {cause}") from error
     if samples is None:
         raise _bad_audio(f"the audio is longer than {max_seconds:g} s")
     if not len(samples):
@@ -58,6 +59,30 @@ def decode_audio(data: bytes, audio_format: AudioFormat, *, max_seconds: float) 
     if rate_hertz != MODEL_SAMPLE_RATE_HERTZ:
         samples = soxr.resample(samples, rate_hertz, MODEL_SAMPLE_RATE_HERTZ)
     return np.clip(samples, -1.0, 1.0)
+
+
+def open_recording(data: bytes) -> tuple[int, Blocks]:
+    """Return a file's sample rate and its blocks, of shape (frames, channels); its first bytes say what it is.
+
+    WAV, FLAC, Ogg (Opus or Vorbis) and MP3. Raises CallerError BAD_AUDIO; blocks are read as they are asked for, within
+    `unreadable_is_bad_audio`.
+    """
+    for encoding, markers in _MARKERS.items():
+        if data.startswith(markers):
+            return _open(data, AudioFormat(encoding=encoding))
+    if not data.startswith(_MP3_TAG) and data[:2] not in _MP3_MARKERS:
+        raise _bad_audio("this is no audio that is read here: send WAV, FLAC, Ogg (Opus or Vorbis) or MP3")
+    return _open_sound(data)
+
+
+@contextmanager
+def unreadable_is_bad_audio() -> Iterator[None]:
+    """Turn what the libraries say about a damaged file into a CallerError BAD_AUDIO."""
+    try:
+        yield
+    except (soundfile.LibsndfileError, av.FFmpegError) as error:
+        cause = error.error_string if isinstance(error, soundfile.LibsndfileError) else error.strerror
+        raise _bad_audio(f"the audio cannot be read: {cause}") from error
 
 
 def _bad_audio(message: str) -> CallerError:
@@ -97,6 +122,10 @@ def _open(data: bytes, audio_format: AudioFormat) -> tuple[int, Blocks]:
         return _open_flac(data)
     if encoding is Encoding.WAV:
         _check_wav_length(data)
+    return _open_sound(data)
+
+
+def _open_sound(data: bytes) -> tuple[int, Blocks]:
     sound = soundfile.SoundFile(io.BytesIO(data))
     _check_shape(sound.samplerate, sound.channels)
     return sound.samplerate, _sound_blocks(sound)

@@ -10,10 +10,8 @@ Reading order: this file (the client), `aio_session`, `aio_utterance` and `aio_s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 from weakref import WeakSet
@@ -26,11 +24,19 @@ from greenroom_client.aio_connection import Connection
 from greenroom_client.aio_line import Line, OnEvent
 from greenroom_client.aio_session import Session
 from greenroom_client.aio_speech import Speech
-from greenroom_client.aio_status import CallStatus
 from greenroom_client.aio_synthesis import Synthesis
+from greenroom_client.aio_upload import uploaded
 from greenroom_client.aio_utterance import FlushTicket, Utterance
 from greenroom_client.caller_input import whole_text
-from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
+from greenroom_client.catalog_messages import (
+    SERVICE_NAME,
+    health_value,
+    new_voice_value,
+    service_info,
+    voice_spec_message,
+    voice_value,
+    watermark_value,
+)
 from greenroom_client.config import ConfigFields, Encoding, SessionConfig
 from greenroom_client.config_messages import audio_format_message, config_message
 from greenroom_client.conversation import Conversation
@@ -39,8 +45,8 @@ from greenroom_client.options import DEFAULT_OPTIONS, ClientOptions
 from greenroom_client.retries import ONE_ATTEMPT
 from greenroom_client.statuses import from_rpc_error
 from greenroom_client.targets import DEFAULT_TARGET
-from greenroom_client.uploads import PIECE_BYTES, AudioSource, coding_of, is_repeatable, pieces_of_bytes
-from greenroom_client.values import Health, ServiceInfo, Voice, Watermark
+from greenroom_client.uploads import AudioSource, coding_of, is_repeatable
+from greenroom_client.values import Health, NewVoice, ServiceInfo, Voice, VoiceContent, Watermark
 
 if TYPE_CHECKING:
     from greenroom_client.aio_synthesis import SynthesisCall
@@ -156,21 +162,51 @@ class Client:
 
         async def attempt(left_seconds: float) -> Watermark:
             call = self._connection.stub.DetectWatermark(timeout=left_seconds, metadata=self._options.metadata_pairs)
-            status = CallStatus()
-            status.watch(call)
-            try:
-                await _upload(call, format_, source)
-                return watermark_value(await call)
-            except grpc.aio.AioRpcError as error:
-                raise await status.error(error) from error
-            finally:
-                call.cancel()
+            first = tts_pb2.DetectWatermarkRequest(audio_format=format_)
+            return watermark_value(
+                await uploaded(call, first, source, lambda piece: tts_pb2.DetectWatermarkRequest(content=piece))
+            )
 
         return await self._connection.retrying(
             attempt,
             timeout_seconds=self._options.detect_timeout_seconds,
             policy=None if is_repeatable(source) else ONE_ATTEMPT,
         )
+
+    # --- voices -------------------------------------------------------------------------------------------------
+
+    async def create_voice(
+        self,
+        source: AudioSource,
+        *,
+        display_name: str | None = None,
+        model: str | None = None,
+        languages: Iterable[str] = (),
+        content: VoiceContent = VoiceContent.REFERENCE_AUDIO,
+    ) -> NewVoice:
+        """Make a voice of a recording: a file's path, its bytes, or its bytes as they come.
+
+        The same bytes for the same model give the same voice. Raises OSError (files) or the service's answer.
+        """
+        spec = voice_spec_message(display_name=display_name, model=model, languages=languages, content=content)
+
+        async def attempt(left_seconds: float) -> NewVoice:
+            call = self._connection.stub.CreateVoice(timeout=left_seconds, metadata=self._options.metadata_pairs)
+            first = tts_pb2.CreateVoiceRequest(spec=spec)
+            return new_voice_value(
+                await uploaded(call, first, source, lambda piece: tts_pb2.CreateVoiceRequest(content=piece))
+            )
+
+        return await self._connection.retrying(
+            attempt,
+            timeout_seconds=self._options.create_voice_timeout_seconds,
+            policy=None if is_repeatable(source) else ONE_ATTEMPT,
+        )
+
+    async def delete_voice(self, voice_id: str) -> None:
+        """Delete a voice; speech with it that has begun goes on. Raises NotFoundError, or for a model's own voice."""
+        request = tts_pb2.DeleteVoiceRequest(voice=voice_id)
+        await self._connection.ask(self._connection.stub.DeleteVoice, request)
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
@@ -209,38 +245,3 @@ async def _first_answer(call: "SynthesisCall", timeout_seconds: float) -> tts_pb
     if not isinstance(response, tts_pb2.SynthesizeResponse):
         raise ProtocolError("the service ended the speech before it began")
     return response
-
-
-async def _upload(call: "DetectCall", format_: tts_pb2.AudioFormat, source: AudioSource) -> None:
-    """Send the format and all bytes, unless the service has answered before their end."""
-    try:
-        await call.write(tts_pb2.DetectWatermarkRequest(audio_format=format_))
-        async for piece in _pieces(source):
-            await call.write(tts_pb2.DetectWatermarkRequest(content=piece))
-        await call.done_writing()
-    except asyncio.InvalidStateError:
-        pass  # The RPC has ended; its status is told by whoever awaits the call.
-
-
-async def _pieces(source: AudioSource) -> AsyncIterator[bytes]:
-    if isinstance(source, str | PathLike):
-        async for piece in _pieces_of_file(Path(source)):
-            yield piece
-    elif isinstance(source, bytes):
-        for piece in pieces_of_bytes(source):
-            yield piece
-    elif isinstance(source, AsyncIterable):
-        async for piece in source:
-            yield piece
-    else:
-        for piece in source:
-            yield piece
-
-
-async def _pieces_of_file(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-            yield piece
-    finally:
-        file.close()

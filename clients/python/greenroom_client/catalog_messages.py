@@ -1,13 +1,13 @@
 """What the service says about itself, its voices and a piece of audio, from the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from grpc_health.v1 import health_pb2
 
 from greenroom.tts.v1 import tts_pb2
-from greenroom_client.config_messages import encoding_value, seconds
+from greenroom_client.config_messages import encoding_value, sampling_values, seconds
 from greenroom_client.responses import limits_value
-from greenroom_client.values import Health, Model, ServiceInfo, Verdict, Voice, Watermark
+from greenroom_client.values import Health, Model, NewVoice, ServiceInfo, Verdict, Voice, VoiceContent, Watermark
 
 VERDICTS: Mapping[int, Verdict] = {
     tts_pb2.WATERMARK_VERDICT_PRESENT: Verdict.PRESENT,
@@ -15,8 +15,10 @@ VERDICTS: Mapping[int, Verdict] = {
     tts_pb2.WATERMARK_VERDICT_TOO_SHORT: Verdict.TOO_SHORT,
     tts_pb2.WATERMARK_VERDICT_SILENT: Verdict.SILENT,
 }
-
-
+VOICE_CONTENTS: Mapping[VoiceContent, tts_pb2.VoiceContent.ValueType] = {
+    VoiceContent.REFERENCE_AUDIO: tts_pb2.VOICE_CONTENT_REFERENCE_AUDIO,
+    VoiceContent.UPSTREAM_CONDITIONALS: tts_pb2.VOICE_CONTENT_UPSTREAM_CONDITIONALS,
+}
 HEALTHS: Mapping[int, Health] = {
     health_pb2.HealthCheckResponse.SERVING: Health.SERVING,
     health_pb2.HealthCheckResponse.NOT_SERVING: Health.NOT_SERVING,
@@ -39,6 +41,25 @@ def voice_value(message: tts_pb2.Voice) -> Voice:
         languages=tuple(message.languages),
         models=tuple(message.models),
         description=message.description,
+        created_unix_seconds=message.create_time.ToNanoseconds() / 1e9 if message.HasField("create_time") else None,
+        content_sha256=message.content_sha256,
+    )
+
+
+def new_voice_value(message: tts_pb2.CreateVoiceResponse) -> NewVoice:
+    """Return the voice that was made."""
+    return NewVoice(voice=voice_value(message.voice), already_there=message.already_there)
+
+
+def voice_spec_message(
+    *, display_name: str | None, model: str | None, languages: Iterable[str], content: VoiceContent
+) -> tts_pb2.VoiceSpec:
+    """Return what a new voice is to be; None is left out."""
+    return tts_pb2.VoiceSpec(
+        display_name=display_name or "",
+        model=model or "",
+        languages=languages,
+        content=VOICE_CONTENTS[VoiceContent(content)],
     )
 
 
@@ -72,4 +93,8 @@ def _model(message: tts_pb2.Model) -> Model:
         languages=tuple(message.languages),
         sample_rate_hertz=message.sample_rate_hertz,
         default_voice=message.default_voice,
+        default_sampling=sampling_values(message.default_sampling),
+        creates_voices=message.creates_voices,
+        tags=tuple(message.tags),
+        missing_languages={each.language: tuple(each.missing) for each in message.missing_languages},
     )

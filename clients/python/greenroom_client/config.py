@@ -49,6 +49,14 @@ class ConfigFields(TypedDict, total=False):
     sample_rate_hertz: int | None
     seed: int | None
     speaking_rate: float | None
+    temperature: float | None
+    top_p: float | None
+    min_p: float | None
+    top_k: int | None
+    repetition_penalty: float | None
+    cfg_weight: float | None
+    exaggeration: float | None
+    max_segment_tokens: int | None
     text_aggregation: TextAggregation | None
     max_buffer_delay_seconds: float | None
     pacing: Pacing | None
@@ -60,7 +68,8 @@ class SessionConfig:
     """How to speak; None leaves the choice to the service, whose answer has everything filled in.
 
     Ranges are the service's to check (`sample_rate_hertz` 8,000 to 48,000, `speaking_rate` 0.5 to 2.0, ...), so that
-    a newer service may allow more than this client knows.
+    a newer service may allow more than this client knows. `temperature` to `max_segment_tokens` belong to models that
+    choose speech tokens; `Model.default_sampling` has those that a model has.
     """
 
     model: str | None = None
@@ -70,6 +79,14 @@ class SessionConfig:
     sample_rate_hertz: int | None = None
     seed: int | None = None
     speaking_rate: float | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    cfg_weight: float | None = None
+    exaggeration: float | None = None
+    max_segment_tokens: int | None = None
     text_aggregation: TextAggregation | None = None
     max_buffer_delay_seconds: float | None = None
     pacing: Pacing | None = None
@@ -88,11 +105,22 @@ WIRE_PATHS: Mapping[str, str] = {
     "sample_rate_hertz": "audio_format.sample_rate_hertz",
     "seed": "sampling.seed",
     "speaking_rate": "sampling.speaking_rate",
+    "temperature": "sampling.temperature",
+    "top_p": "sampling.top_p",
+    "min_p": "sampling.min_p",
+    "top_k": "sampling.top_k",
+    "repetition_penalty": "sampling.repetition_penalty",
+    "cfg_weight": "sampling.cfg_weight",
+    "exaggeration": "sampling.exaggeration",
+    "max_segment_tokens": "sampling.max_segment_tokens",
     "text_aggregation": "text_aggregation",
     "max_buffer_delay_seconds": "max_buffer_delay",
     "pacing": "pacing",
     "max_audio_ahead_seconds": "max_audio_ahead",
 }
 """Where each field of `SessionConfig` lies in the wire's message of that name."""
+
+SAMPLING_FIELDS = tuple(name for name, path in WIRE_PATHS.items() if path.startswith("sampling."))
+"""The fields that the wire's `Sampling` has, under the same names."""
 
 assert set(WIRE_PATHS) == {field.name for field in fields(SessionConfig)} == set(ConfigFields.__annotations__)

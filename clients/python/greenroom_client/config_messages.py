@@ -4,12 +4,12 @@ Rule: what is newer than this client is no error. An unknown enum value becomes 
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
 from greenroom.tts.v1 import tts_pb2
-from greenroom_client.config import Encoding, Pacing, SessionConfig, TextAggregation
+from greenroom_client.config import SAMPLING_FIELDS, Encoding, Pacing, SessionConfig, TextAggregation
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,7 +43,7 @@ def config_message(config: SessionConfig) -> tts_pb2.SessionConfig:
         voice=config.voice or "",
         language=config.language or "",
         audio_format=audio_format_message(config.encoding, config.sample_rate_hertz),
-        sampling=tts_pb2.Sampling(seed=config.seed, speaking_rate=config.speaking_rate),
+        sampling=_sampling_message(config),
     )
     if config.text_aggregation is not None:
         message.text_aggregation = _number(AGGREGATIONS, config.text_aggregation)
@@ -66,20 +66,33 @@ def audio_format_message(encoding: Encoding | None, sample_rate_hertz: int | Non
 
 def session_config(message: tts_pb2.SessionConfig) -> SessionConfig:
     """Return an effective configuration; what the service left out stays None."""
-    sampling, format_ = message.sampling, message.audio_format
+    format_ = message.audio_format
     return SessionConfig(
         model=message.model or None,
         voice=message.voice or None,
         language=message.language or None,
         encoding=encoding_value(format_.encoding) if format_.encoding else None,
         sample_rate_hertz=format_.sample_rate_hertz or None,
-        seed=sampling.seed if sampling.HasField("seed") else None,
-        speaking_rate=sampling.speaking_rate if sampling.HasField("speaking_rate") else None,
         text_aggregation=_AGGREGATIONS_BY_NUMBER.get(message.text_aggregation),
         max_buffer_delay_seconds=seconds(message.max_buffer_delay) if message.HasField("max_buffer_delay") else None,
         pacing=_PACINGS_BY_NUMBER.get(message.pacing),
         max_audio_ahead_seconds=seconds(message.max_audio_ahead) if message.HasField("max_audio_ahead") else None,
+        **sampling_values(message.sampling),
     )
+
+
+def sampling_values(message: tts_pb2.Sampling) -> dict[str, Any]:
+    """Return those settings that are there, by the names of `SessionConfig`'s fields."""
+    return {field.name: value for field, value in message.ListFields() if field.name in SAMPLING_FIELDS}
+
+
+def _sampling_message(config: SessionConfig) -> tts_pb2.Sampling:
+    message = tts_pb2.Sampling()
+    for name in SAMPLING_FIELDS:
+        value = getattr(config, name)
+        if value is not None:
+            setattr(message, name, value)
+    return message
 
 
 def encoding_value(number: int) -> Encoding:

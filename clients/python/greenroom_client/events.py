@@ -26,6 +26,18 @@ class WaitingFor(StrEnum):
     RESTORE = "restore"
 
 
+class SpeechGuard(StrEnum):
+    """What ended a segment's speech, where it was not the model's own end."""
+
+    UNKNOWN = "unknown"
+    ALIGNMENT = "alignment"
+    """Speech had passed the end of the text, or turned back in it."""
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - No password.
+    TEXT_BUDGET = "text_budget"
+    """More tokens than the text can need."""
+    LOOP = "loop"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds that the service keeps."""
@@ -37,6 +49,10 @@ class Limits:
     sessions: int
     detect_audio_seconds: float
     detect_audio_bytes: int
+    min_voice_audio_seconds: float = 0.0
+    max_voice_audio_seconds: float = 0.0
+    """0 for a service that makes no voices."""
+    voice_audio_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +105,15 @@ class Flushed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardedSegment:
+    """A segment, text bytes [text_start, text_end), that a guard ended: its last words may be missing."""
+
+    text_start: int
+    text_end: int
+    guard: SpeechGuard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UtteranceDone:
     """The service's figures of an utterance that was spoken to its end."""
 
@@ -102,6 +127,9 @@ class UtteranceDone:
     """Compute time over audio time; below 1 is faster than speech."""
     underruns: int
     """Times that playback ran out of audio in mid-utterance."""
+    speech_tokens: int = 0
+    """25 a second; 0 for a model that has none."""
+    guarded_segments: tuple[GuardedSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +145,8 @@ class UtteranceResult:
     underruns: int
     segments: tuple[SegmentSpoken, ...]
     config: SessionConfig
+    speech_tokens: int = 0
+    guarded_segments: tuple[GuardedSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

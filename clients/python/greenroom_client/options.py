@@ -21,6 +21,8 @@ class ClientOptions:
     """For the first answer to a whole text, all attempts together: it may have to wait for its turn."""
     detect_timeout_seconds: float = 120.0
     """For an upload and the detector's answer."""
+    create_voice_timeout_seconds: float = 120.0
+    """For an upload and the voice that is made of it."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     read_limits: ReadLimits = field(default_factory=ReadLimits)
     credentials: grpc.ChannelCredentials | None = None

@@ -14,6 +14,7 @@ from greenroom_client.events import (
     Draining,
     FinishReason,
     Flushed,
+    GuardedSegment,
     Limits,
     Progress,
     Refusal,
@@ -21,6 +22,7 @@ from greenroom_client.events import (
     SegmentSpoken,
     ServerEvent,
     SessionStarted,
+    SpeechGuard,
     UtteranceDone,
     UtteranceStarted,
     WaitingFor,
@@ -30,6 +32,12 @@ from greenroom_client.statuses import from_status
 FINISH_REASONS: Mapping[int, FinishReason] = {
     tts_pb2.FINISH_REASON_COMPLETE: FinishReason.COMPLETE,
     tts_pb2.FINISH_REASON_EMPTY: FinishReason.EMPTY,
+}
+GUARDS: Mapping[int, SpeechGuard] = {
+    tts_pb2.SPEECH_GUARD_ALIGNMENT: SpeechGuard.ALIGNMENT,
+    tts_pb2.SPEECH_GUARD_TOKEN_LIMIT: SpeechGuard.TOKEN_LIMIT,
+    tts_pb2.SPEECH_GUARD_TEXT_BUDGET: SpeechGuard.TEXT_BUDGET,
+    tts_pb2.SPEECH_GUARD_LOOP: SpeechGuard.LOOP,
 }
 WAITS: Mapping[int, WaitingFor] = {
     tts_pb2.WAITING_FOR_TEXT: WaitingFor.TEXT,
@@ -61,6 +69,9 @@ def limits_value(message: tts_pb2.Limits) -> Limits:
         sessions=message.sessions,
         detect_audio_seconds=seconds(message.detect_audio),
         detect_audio_bytes=message.detect_audio_bytes,
+        min_voice_audio_seconds=seconds(message.min_voice_audio),
+        max_voice_audio_seconds=seconds(message.max_voice_audio),
+        voice_audio_bytes=message.voice_audio_bytes,
     )
 
 
@@ -98,7 +109,14 @@ def _utterance_done(message: tts_pb2.UtteranceDone) -> UtteranceDone:
         queue_wait_seconds=seconds(message.queue_wait),
         real_time_factor=message.real_time_factor,
         underruns=message.underruns,
+        speech_tokens=message.speech_tokens,
+        guarded_segments=tuple(_guarded_segment(each) for each in message.guarded_segments),
     )
+
+
+def _guarded_segment(message: tts_pb2.GuardedSegment) -> GuardedSegment:
+    guard = GUARDS.get(message.guard, SpeechGuard.UNKNOWN)
+    return GuardedSegment(text_start=message.text_start, text_end=message.text_end, guard=guard)
 
 
 def _session_started(message: tts_pb2.SessionStarted) -> SessionStarted:

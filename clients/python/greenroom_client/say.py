@@ -30,6 +30,14 @@ Examples:
 
   tts-say --list-voices --json
 
+  tts-say --clone ann.wav "Hello, it is me." -o ann-speaks.wav
+
+  tts-say --clone ann.wav --quiet              (makes the voice only, and prints its id)
+
+  tts-say "Great news!" --voice v0123456789abcdef0123456789abcdef --exaggeration 0.8 --cfg-weight 0.3 --seed 7
+
+  tts-say --delete-voice v0123456789abcdef0123456789abcdef
+
 Exit codes:
 
   0 done
@@ -106,6 +114,32 @@ Seed = Annotated[
 SpeakingRate = Annotated[
     float | None, typer.Option("--speaking-rate", metavar="FACTOR", help="Speed of speech, 0.5 to 2.0.")
 ]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="How freely speech tokens are chosen, 0.05 to 5.")
+]
+TopP = Annotated[float | None, typer.Option("--top-p", help="Keep the likeliest tokens of this probability, 0 to 1.")]
+MinP = Annotated[float | None, typer.Option("--min-p", help="Keep tokens this likely beside the likeliest, 0 to 1.")]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Keep so many of the likeliest tokens; 0 keeps all.")]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option("--repetition-penalty", help="Make tokens that were chosen less likely; 1 does not.")
+]
+CfgWeight = Annotated[float | None, typer.Option("--cfg-weight", help="How closely speech keeps to the text, 0 to 5.")]
+Exaggeration = Annotated[
+    float | None, typer.Option("--exaggeration", help="How lively the voice is, 0 to 2; 0.5 is neutral.")
+]
+Clone = Annotated[
+    str | None,
+    typer.Option(
+        "--clone",
+        metavar="PATH",
+        help="Make a voice of 5 to 60 s of one speaker (or of a conds.pt), say its id, and speak with it. Without a "
+        "text and an output, only make it.",
+    ),
+]
+CloneName = Annotated[
+    str | None, typer.Option("--clone-name", metavar="NAME", help="What to call that voice. Default: the file's name.")
+]
+DeleteVoice = Annotated[str | None, typer.Option("--delete-voice", metavar="ID", help="Delete a voice and exit.")]
 Server = Annotated[
     str,
     typer.Option(
@@ -143,42 +177,33 @@ def say(
     play: Play = False,
     force: Force = False,
     encoding: Coding = None,
-    rate: Rate = None,
+    rate_hertz: Rate = None,
     voice: VoiceId = None,
     model: ModelId = None,
     language: Language = None,
     seed: Seed = None,
     speaking_rate: SpeakingRate = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    top_k: TopK = None,
+    repetition_penalty: RepetitionPenalty = None,
+    cfg_weight: CfgWeight = None,
+    exaggeration: Exaggeration = None,
+    clone: Clone = None,
+    clone_name: CloneName = None,
     server: Server = DEFAULT_TARGET,
     as_json: AsJson = False,
     quiet: Quiet = False,
     list_voices: ListVoices = False,
     info: Info = False,
     detect: Detect = None,
+    delete_voice: DeleteVoice = None,
     version: Version = False,
 ) -> None:
     """Speak a text: as it comes, to a file, to standard output or to the sound device."""
-    del version
-    arguments = Arguments(
-        words=tuple(words or ()),
-        file=file,
-        output=output,
-        play=play,
-        force=force,
-        encoding=encoding,
-        rate_hertz=rate,
-        voice=voice,
-        model=model,
-        language=language,
-        seed=seed,
-        speaking_rate=speaking_rate,
-        server=server,
-        as_json=as_json,
-        quiet=quiet,
-        list_voices=list_voices,
-        info=info,
-        detect=detect,
-    )
+    typed = {name: value for name, value in locals().items() if name not in {"words", "version"}}
+    arguments = Arguments(words=tuple(words or ()), **typed)
     raise typer.Exit(Run(arguments, Console(stderr=True)).run())
 
 

@@ -12,8 +12,6 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakSet
@@ -23,7 +21,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from greenroom.tts.v1 import tts_pb2
 from greenroom_client.caller_input import whole_text
-from greenroom_client.catalog_messages import SERVICE_NAME, health_value, service_info, voice_value, watermark_value
+from greenroom_client.catalog_messages import (
+    SERVICE_NAME,
+    health_value,
+    new_voice_value,
+    service_info,
+    voice_spec_message,
+    voice_value,
+    watermark_value,
+)
 from greenroom_client.config import ConfigFields, Encoding, SessionConfig
 from greenroom_client.config_messages import audio_format_message, config_message
 from greenroom_client.conversation import Conversation
@@ -36,14 +42,13 @@ from greenroom_client.sync_line import Line, OnEvent
 from greenroom_client.sync_session import Session
 from greenroom_client.sync_speech import Speech
 from greenroom_client.sync_synthesis import Synthesis
+from greenroom_client.sync_upload import AudioSource, uploaded
 from greenroom_client.sync_utterance import FlushTicket, Utterance
 from greenroom_client.targets import DEFAULT_TARGET
-from greenroom_client.uploads import PIECE_BYTES, coding_of, is_repeatable, pieces_of_bytes
-from greenroom_client.values import Health, ServiceInfo, Voice, Watermark
+from greenroom_client.uploads import coding_of, is_repeatable
+from greenroom_client.values import Health, NewVoice, ServiceInfo, Voice, VoiceContent, Watermark
 
 __all__ = ["Client", "FlushTicket", "Session", "Speech", "Synthesis", "Utterance"]
-
-AudioSource = str | PathLike[str] | bytes | Iterable[bytes]
 
 
 class Client:
@@ -152,22 +157,60 @@ class Client:
         format_ = audio_format_message(encoding or coding_of(source), sample_rate_hertz)
 
         def attempt(left_seconds: float) -> Watermark:
-            upload = _Upload(format_, source)
-            try:
-                answer = self._connection.stub.DetectWatermark(
-                    iter(upload), timeout=left_seconds, metadata=self._options.metadata_pairs
+            def detect(messages: Iterator[tts_pb2.DetectWatermarkRequest]) -> tts_pb2.DetectWatermarkResponse:
+                return self._connection.stub.DetectWatermark(
+                    messages, timeout=left_seconds, metadata=self._options.metadata_pairs
                 )
-            except grpc.RpcError as error:
-                upload.raise_failure()
-                raise from_rpc_error(error) from error
-            upload.raise_failure()
-            return watermark_value(answer)
+
+            first = tts_pb2.DetectWatermarkRequest(audio_format=format_)
+            return watermark_value(
+                uploaded(detect, first, source, lambda piece: tts_pb2.DetectWatermarkRequest(content=piece))
+            )
 
         return self._connection.retrying(
             attempt,
             timeout_seconds=self._options.detect_timeout_seconds,
             policy=None if is_repeatable(source) else ONE_ATTEMPT,
         )
+
+    # --- voices -------------------------------------------------------------------------------------------------
+
+    def create_voice(
+        self,
+        source: AudioSource,
+        *,
+        display_name: str | None = None,
+        model: str | None = None,
+        languages: Iterable[str] = (),
+        content: VoiceContent = VoiceContent.REFERENCE_AUDIO,
+    ) -> NewVoice:
+        """Make a voice of a recording: a file's path, its bytes, or its bytes as they come.
+
+        The same bytes for the same model give the same voice. Raises OSError (files) or the service's answer.
+        """
+        spec = voice_spec_message(display_name=display_name, model=model, languages=languages, content=content)
+
+        def attempt(left_seconds: float) -> NewVoice:
+            def create(messages: Iterator[tts_pb2.CreateVoiceRequest]) -> tts_pb2.CreateVoiceResponse:
+                return self._connection.stub.CreateVoice(
+                    messages, timeout=left_seconds, metadata=self._options.metadata_pairs
+                )
+
+            first = tts_pb2.CreateVoiceRequest(spec=spec)
+            return new_voice_value(
+                uploaded(create, first, source, lambda piece: tts_pb2.CreateVoiceRequest(content=piece))
+            )
+
+        return self._connection.retrying(
+            attempt,
+            timeout_seconds=self._options.create_voice_timeout_seconds,
+            policy=None if is_repeatable(source) else ONE_ATTEMPT,
+        )
+
+    def delete_voice(self, voice_id: str) -> None:
+        """Delete a voice; speech with it that has begun goes on. Raises NotFoundError, or for a model's own voice."""
+        request = tts_pb2.DeleteVoiceRequest(voice=voice_id)
+        self._connection.ask(self._connection.stub.DeleteVoice, request)
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
@@ -216,38 +259,3 @@ def _first_answer(call: Any, timeout_seconds: float) -> tts_pb2.SynthesizeRespon
     if not isinstance(response, tts_pb2.SynthesizeResponse):
         raise ProtocolError("the service ended the speech before it began")
     return response
-
-
-class _Upload:
-    """The messages of an upload. gRPC draws them in its own thread and hides what they raise; `failure` keeps it."""
-
-    def __init__(self, format_: tts_pb2.AudioFormat, source: AudioSource) -> None:
-        self._format = format_
-        self._source = source
-        self.failure: Exception | None = None
-
-    def __iter__(self) -> Iterator[tts_pb2.DetectWatermarkRequest]:
-        try:
-            yield tts_pb2.DetectWatermarkRequest(audio_format=self._format)
-            for piece in _pieces(self._source):
-                yield tts_pb2.DetectWatermarkRequest(content=piece)
-        except Exception as error:  # noqa: BLE001 - It is raised by whoever waits for the answer.
-            self.failure = error
-
-    def raise_failure(self) -> None:
-        """Raise what kept the upload from being whole."""
-        if self.failure is not None:
-            raise self.failure
-
-    def __repr__(self) -> str:
-        return f"<_Upload failure={self.failure!r}>"
-
-
-def _pieces(source: AudioSource) -> Iterator[bytes]:
-    if isinstance(source, str | PathLike):
-        with Path(source).open("rb") as file:
-            yield from iter(lambda: file.read(PIECE_BYTES), b"")
-    elif isinstance(source, bytes):
-        yield from pieces_of_bytes(source)
-    else:
-        yield from source

@@ -191,6 +191,8 @@ class UtteranceRecord:
                 queue_wait_seconds=done.queue_wait_seconds,
                 real_time_factor=done.real_time_factor,
                 underruns=done.underruns,
+                speech_tokens=done.speech_tokens,
+                guarded_segments=done.guarded_segments,
                 segments=tuple(self.segments),
                 config=self.config or session_config,
             )

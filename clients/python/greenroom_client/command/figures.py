@@ -1,9 +1,11 @@
 """What `tts-say` tells about a speech: how soon, how fast, how much. Pure; the caller says what time it is."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from greenroom_client.config import SessionConfig
 from greenroom_client.events import AudioChunk, Cancelled, FinishReason, UtteranceResult
+from greenroom_client.values import NewVoice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Figures:
     results: list[UtteranceResult] = field(default_factory=list)
     config: SessionConfig | None = None
     cancelled: Cancelled | None = None
+    cloned: NewVoice | None = None
 
     def heard_text(self, now: float) -> None:
         """Note that there is text."""
@@ -65,6 +68,11 @@ class Figures:
         """False if the text held nothing to say."""
         return any(result.finish_reason is not FinishReason.EMPTY for result in self.results)
 
+    @property
+    def guards(self) -> list[str]:
+        """What ended segments before the model did."""
+        return [each.guard.value for result in self.results for each in result.guarded_segments]
+
     def line(self) -> str:
         """Return the figures for people."""
         parts = [f"{self.audio_seconds:.2f} s of speech to {self.output}"]
@@ -72,6 +80,8 @@ class Figures:
             parts.append(f"first audio after {self.first_audio_seconds * 1000:.0f} ms")
         if self.real_time_factor:
             parts.append(f"real-time factor {self.real_time_factor:.3f} ({1 / self.real_time_factor:.0f}x real time)")
+        if self.guards:
+            parts.append(f"guards ended segments: {', '.join(self.guards)}; their last words may be missing")
         if not self.has_words:
             parts.append("the text held nothing to say")
         return " | ".join(parts)
@@ -100,6 +110,9 @@ class Figures:
             "underruns": sum(result.underruns for result in self.results),
             "utterances": len(self.results),
             "segments": sum(len(result.segments) for result in self.results),
+            "speech_tokens": sum(result.speech_tokens for result in self.results),
+            "guards": self.guards,
+            "cloned": dataclasses.asdict(self.cloned) if self.cloned else None,
             "finish_reason": self.results[-1].finish_reason if self.results else None,
             "interrupted": self.cancelled is not None,
             "text_spoken": self.cancelled.text_spoken if self.cancelled else None,

@@ -21,9 +21,11 @@ from greenroom_client.command.problems import CommandError, ExitCode, OutputErro
 from greenroom_client.command.progress import SpeechProgress
 from greenroom_client.command.speaking import Interrupted, Speaking
 from greenroom_client.command.text import STDIN, STDIN_DESCRIPTOR, text_source
+from greenroom_client.command.voices import clone_voice, delete_voice, show_new_voice, told
 from greenroom_client.errors import GreenroomError
 from greenroom_client.sync import Client
 from greenroom_client.targets import parse_target
+from greenroom_client.values import NewVoice
 
 
 class Run:
@@ -55,8 +57,15 @@ class Run:
         with Client(target) as client:
             if arguments.asks:
                 self._ask(client)
+            elif arguments.clone is not None and not arguments.speaks:
+                path = Path(arguments.clone)
+                show_new_voice(self._clone(client, path), path, as_json=arguments.as_json, quiet=arguments.quiet)
             else:
                 self._speak(client)
+
+    def _clone(self, client: Client, path: Path) -> NewVoice:
+        arguments = self._arguments
+        return clone_voice(client, path, display_name=arguments.clone_name, model=arguments.model)
 
     def _ask(self, client: Client) -> None:
         arguments, out = self._arguments, Console()
@@ -64,6 +73,8 @@ class Run:
             show_voices(client, out, as_json=arguments.as_json)
         elif arguments.info:
             show_info(client, out, as_json=arguments.as_json)
+        elif arguments.delete_voice is not None:
+            delete_voice(client, arguments.delete_voice, as_json=arguments.as_json, quiet=arguments.quiet)
         else:
             show_watermark(
                 client,
@@ -80,6 +91,7 @@ class Run:
         library = self._sound_library(plan)
         self._figures.output = plan.name
         texts = text_source(list(arguments.words), arguments.file)
+        voice = self._new_voice(client)
         self._invite()
         with SpeechProgress(self._console, text_bytes=self._text_bytes(), shown=self._shows_progress()) as progress:
             speaking = Speaking(
@@ -90,8 +102,19 @@ class Run:
                 progress=progress,
                 clock=time.monotonic,
             )
-            speaking.speak(arguments.config(plan.encoding), texts)
+            speaking.speak(arguments.config(plan.encoding, voice), texts)
         self._report_figures()
+
+    def _new_voice(self, client: Client) -> str | None:
+        """Make the voice to speak with, if one is to be made, and return its id."""
+        arguments = self._arguments
+        if arguments.clone is None:
+            return None
+        path = Path(arguments.clone)
+        self._figures.cloned = self._clone(client, path)
+        if not arguments.quiet and not arguments.as_json:
+            self._tell(told(self._figures.cloned, path))
+        return self._figures.cloned.voice.id
 
     def _sound_library(self, plan: Plan) -> Any:
         """Return the sound library if the plan needs it, before anything is dialled."""
@@ -155,7 +178,8 @@ class Run:
         return ExitCode.INTERRUPTED
 
     def _print_json(self, problem: Problem | None) -> None:
-        document = {} if self._arguments.asks else self._figures.to_json()
+        asks = self._arguments.asks or (self._arguments.clone is not None and not self._arguments.speaks)
+        document = {} if asks else self._figures.to_json()
         error = None if problem is None else problem.to_json()
         print_json({**document, "error": error}, to_stderr=self._audio_on_stdout())
 
