@@ -4,12 +4,13 @@ Starts the service and the daemon, streams a text word by word, tightens a thres
 again (they come back on demand), verifies the watermark of both recordings, prints a table. Exits 0 if all of it held.
 """
 
+import argparse
 import asyncio
 import itertools
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +31,14 @@ from tools.process import NotReadyError, end_on_signals
 TEXT = Path(__file__).with_name("demo.txt")
 OUT = Path("demo-out")
 SAMPLE_RATE_HERTZ = 24_000
-"""The built-in voice's own."""
+"""Every model's own."""
 
 WORD_SECONDS = 0.02
 """Fifty words a second: a fast language model."""
 
 LEAVE_SECONDS = 30.0
-SPEECH_MODULES = {"voice", "watermark.encoder"}
-"""What a recording needs; the detector comes when it is asked for."""
+VOICE_AND_DETECTION = {"s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder", "watermark.detector"}
+"""What no recording needs; these come when they are asked for."""
 
 ROOMY = {"CRITICAL": "1MiB", "LOW": "2MiB", "HIGH": "3MiB"}
 """The policy to begin with: on a machine that is short of memory, too, modules leave only when the demo says so."""
@@ -64,11 +65,13 @@ class Spoken:
 
 def main() -> int:
     """Run the demo."""
+    options = parse_options(sys.argv[1:])
     end_on_signals()
     shutil.rmtree(OUT, ignore_errors=True)
     policy = {f"GREENROOM_DAEMON_POLICY__{name}": mark for name, mark in ROOMY.items()}
     try:
-        with console.status("starting tts-service and memory-daemon"), Both(OUT / "run", daemon_env=policy) as both:
+        both = Both(OUT / "run", model=options.model, weights=options.weights, daemon_env=policy)
+        with console.status("starting tts-service and memory-daemon"), both:
             console.print(f"[green]✓[/green] both processes are up (logs in {OUT / 'run'})")
             spoken = asyncio.run(_demo(both))
         _print_table(spoken)
@@ -82,8 +85,18 @@ def main() -> int:
     return 0
 
 
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what is to speak; without options, what suits the machine."""
+    parser = argparse.ArgumentParser(prog="make demo", description="Show the whole system in one run.")
+    parser.add_argument("--model", help="auto, english, multilingual, turbo or builtin")
+    parser.add_argument("--weights", help="hub, a folder, synthetic or synthetic:tiny")
+    return parser.parse_args(arguments)
+
+
 async def _demo(both: Both) -> list[Spoken]:
     async with Client(both.speech_address) as client:
+        models = ", ".join(model.id for model in (await client.info()).models)
+        console.print(f"[green]✓[/green] it speaks with the model {models}")
         _check_at_home(both)
         first = await _speak(client, both, OUT / "first.wav")
         console.print(f"[green]✓[/green] spoke {TEXT.name} word by word into {first.path}")
@@ -124,7 +137,7 @@ def _write_wav(path: Path, samples: bytes) -> None:
 
 
 def _check_at_home(both: Both) -> None:
-    away = [m.module for m in both.residency().modules if m.module in SPEECH_MODULES and m.tier != m.home]
+    away = [m.module for m in both.residency().modules if m.module not in VOICE_AND_DETECTION and m.tier != m.home]
     if away:
         raise DemoFailedError(f"away before anything was asked: {', '.join(sorted(away))}")
 

@@ -16,7 +16,16 @@ from typing import Self
 import grpc
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc, residency_pb2, residency_pb2_grpc
-from tools.process import Process, wait_governed, wait_serving
+from tools.process import READY_SECONDS, Process, wait_governed, wait_serving
+
+LOADING_SECONDS = 1_800.0
+"""For a service that makes 3 GB of weights first, or fetches them."""
+
+
+def engine_env(model: str | None = None, weights: str | None = None, device: str | None = None) -> dict[str, str]:
+    """Return what has a service speak with a model; what is None is the service's own default."""
+    given = {"MODEL": model, "WEIGHTS": weights, "DEVICE": device}
+    return {f"GREENROOM_SERVICE_{name}": value for name, value in given.items() if value is not None}
 
 
 class Both:
@@ -27,6 +36,8 @@ class Both:
         folder: Path,
         *,
         speech_port: int | None = None,
+        model: str | None = None,
+        weights: str | None = None,
         service_env: Mapping[str, str] | None = None,
         daemon_env: Mapping[str, str] | None = None,
     ) -> None:
@@ -40,8 +51,11 @@ class Both:
         self.control_socket = self.runtime_dir / "greenroom" / "services" / "default.sock"
         self.env = self._environment()
         self.service = self._process(
-            "tts_service", {"GREENROOM_SERVICE_SPEECH_ADDRESS": self.speech_address}, service_env
+            "tts_service",
+            {"GREENROOM_SERVICE_SPEECH_ADDRESS": self.speech_address, **engine_env(model, weights)},
+            service_env,
         )
+        self.ready_seconds = READY_SECONDS if weights is None else LOADING_SECONDS
         self.daemon = self._process("memory_daemon", {}, daemon_env)
 
     def _environment(self) -> dict[str, str]:
@@ -51,6 +65,7 @@ class Both:
             XDG_STATE_HOME=str(self.folder / "state"),
             XDG_CONFIG_HOME=str(self.folder / "config"),
             XDG_CACHE_HOME=str(self.folder / "cache"),
+            HF_HOME=str(hub_home()),
             PYTHONUNBUFFERED="1",
         )
         return env
@@ -69,7 +84,7 @@ class Both:
 
     def wait_serving(self) -> None:
         """Wait until the service's health says SERVING."""
-        wait_serving(self.service, self.speech_address)
+        wait_serving(self.service, self.speech_address, within_seconds=self.ready_seconds)
 
     def wait_governed(self) -> None:
         """Wait until the service has a governor."""
@@ -128,6 +143,12 @@ class Both:
 
     def __repr__(self) -> str:
         return f"<Both in {self.folder} | {self.service!r} {self.daemon!r}>"
+
+
+def hub_home() -> Path:
+    """Return the user's own Hugging Face folder: weights are read from there, 3 GB are not fetched twice."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface").resolve()
 
 
 def free_port() -> int:

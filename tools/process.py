@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
 
 READY_SECONDS = 120.0
+"""To be ready in, with nothing to make or fetch first."""
+
 STOP_SECONDS = 20.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNAL_STATUS = 128
@@ -89,9 +91,9 @@ class Process:
             self._popen.kill()
             raise
 
-    def until(self, holds: Callable[[], bool]) -> None:
+    def until(self, holds: Callable[[], bool], *, within_seconds: float = READY_SECONDS) -> None:
         """Wait until something holds; a call that fails is tried again. Raises NotReadyError."""
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + within_seconds
         while time.monotonic() < deadline:
             self.check()
             with contextlib.suppress(grpc.RpcError):
@@ -99,14 +101,14 @@ class Process:
                     return
             time.sleep(0.05)
         raise NotReadyError(
-            f"{self.name} was not ready within {READY_SECONDS:g} s; the end of {self.log_path}:\n{self.log_tail()}"
+            f"{self.name} was not ready within {within_seconds:g} s; the end of {self.log_path}:\n{self.log_tail()}"
         )
 
     def __repr__(self) -> str:
         return f"<Process {self.name} {'not started' if self._popen is None else self._popen.pid}>"
 
 
-def wait_serving(service: Process, speech_address: str) -> None:
+def wait_serving(service: Process, speech_address: str, *, within_seconds: float = READY_SECONDS) -> None:
     """Wait until the service's health says SERVING. Raises NotReadyError."""
     with grpc.insecure_channel(speech_address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -114,7 +116,8 @@ def wait_serving(service: Process, speech_address: str) -> None:
             lambda: (
                 health.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
                 == health_pb2.HealthCheckResponse.SERVING
-            )
+            ),
+            within_seconds=within_seconds,
         )
 
 

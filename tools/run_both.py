@@ -1,5 +1,6 @@
 """`make run`: both processes on the user's own addresses and state, until Ctrl-C, with what to type next."""
 
+import argparse
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from memory_daemon.config import load_config as load_daemon_config
 from memory_daemon.errors import StartupError as DaemonStartupError
+from tools.both import LOADING_SECONDS, engine_env
 from tools.process import NotReadyError, Process, end_on_signals, wait_governed, wait_serving
 from tts_service.config import ServiceConfig, load_config, xdg_dir
 from tts_service.control_socket import default_control_socket
@@ -35,11 +37,21 @@ console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def main() -> int:
     """Run both until told to end, or until one of them ends."""
+    options = parse_options(sys.argv[1:])
+    os.environ.update(engine_env(options.model, options.weights))
     end_on_signals()
     try:
         return _main()
     except KeyboardInterrupt:
         return 0
+
+
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what speaks; what is not given is the service's own setting."""
+    parser = argparse.ArgumentParser(prog="make run", description="Run the service and the daemon until Ctrl-C.")
+    parser.add_argument("--model", help="auto, english, multilingual, turbo or builtin")
+    parser.add_argument("--weights", help="hub, a folder, synthetic or synthetic:tiny")
+    return parser.parse_args(arguments)
 
 
 def _main() -> int:
@@ -93,7 +105,7 @@ def _run(config: ServiceConfig, both: tuple[Process, Process]) -> None:
             stack.callback(process.stop)
             process.start()
         with console.status("starting tts-service and memory-daemon"):
-            wait_serving(service, config.speech_address)
+            wait_serving(service, config.speech_address, within_seconds=LOADING_SECONDS)
             wait_governed(daemon, config.control_socket or default_control_socket(config.name))
         _check(both)
         server = "" if config.speech_address == SDK_ADDRESS else f" --server {config.speech_address}"

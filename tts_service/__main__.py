@@ -6,50 +6,44 @@ The composition root: every other file gets its collaborators from here.
 import asyncio
 import gc
 import importlib.metadata
-import logging
 import os
 import signal
-import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import torch
 import typer
 import uvloop
+from rich.console import Console
 
 from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.api.sessions import Sessions
-from tts_service.api.speech import SpeechService, SpeechSettings
-from tts_service.api.watermark_detection import Detection, DetectionLimits
-from tts_service.config import ServiceConfig, load_config, settings_help
+from tts_service.assembly import Executors, residency_of, speech_service
+from tts_service.config import ModelChoice, ServiceConfig, load_config, settings_help
 from tts_service.control_server import ControlServer
-from tts_service.control_socket import default_control_socket
-from tts_service.engine import Engine
+from tts_service.control_socket import ControlSocket, default_control_socket
+from tts_service.engine_parts import EngineParts
+from tts_service.engines import engine_parts
 from tts_service.errors import StartupError
-from tts_service.models.builtin import HEART
-from tts_service.models.catalog import builtin_catalog
+from tts_service.event_log import configure_logging
+from tts_service.load_progress import LoadProgress, StartEndedError, shown_progress
+from tts_service.loading_thread import run_loading
+from tts_service.machine import devices_of, fix_kernels
 from tts_service.residency.governance import Governance
 from tts_service.residency.manager import ResidencyManager
-from tts_service.residency.mover import Mover
 from tts_service.residency.process_memory import ProcessMemory
-from tts_service.residency.types import Device, ModuleState, Tier
+from tts_service.residency.types import ModuleState
 from tts_service.server import SpeechServer, watch_activity
-from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
-from tts_service.speech.session_limits import SessionLimits
-from tts_service.types import ModuleName
 
 VERSION = importlib.metadata.version("greenroom")
 STARTUP_FAILED = 1
 BAD_SETTINGS = 2
-
-HOST = Device(device_id="host", tier=Tier.HOST, display_name="host memory")
-"""What modules compute in where there is no GPU."""
 
 log = structlog.get_logger(__name__)
 app = typer.Typer(
@@ -57,170 +51,135 @@ app = typer.Typer(
 )
 
 
-def builtin_offer() -> Offer:
-    """Return what the built-in voice can be asked for."""
-    model = ModelFacts(
-        id=HEART.model,
-        description=HEART.description,
-        languages=HEART.languages,
-        sample_rate_hertz=HEART.sample_rate_hertz,
-        default_voice=HEART.voice_id,
-        changes_speaking_rate=True,
-    )
-    voice = VoiceFacts(
-        id=HEART.voice_id,
-        display_name=HEART.display_name,
-        languages=HEART.languages,
-        models=(HEART.model,),
-        description=HEART.description,
-    )
-    return Offer(models=(model,), voices={voice.id: voice})
-
-
-def configure_logging(config: ServiceConfig) -> None:
-    """Send events to standard error, as JSON or for people."""
-    renderer: Any = structlog.processors.JSONRenderer()
-    if config.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info
-            if config.log_format == "json"
-            else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
-
-
 class Service:
-    """All parts of the service, started and stopped in order."""
+    """All parts of the service, started and stopped in order.
+
+    The address and the control socket are taken first. Then the engine is chosen and its modules are loaded, while
+    health says NOT_SERVING, speech calls are told to come back and control answers.
+    """
 
     def __init__(self, config: ServiceConfig) -> None:
         self._config = config
         self._stack = ExitStack()
+        self._memory = ProcessMemory()  # Before any thread: those that are there keep heaps of their own.
         self._health_change: asyncio.Future[None] | None = None
-        self.residency = ResidencyManager(
-            builtin_catalog(config.effective_cache_dir),
-            mover=Mover(memory=ProcessMemory(), clock=time.perf_counter),
-            budget_bytes=config.residency.budget_bytes,
-            pinned_modules=[ModuleName(name) for name in config.residency.pinned],
-            linger_seconds=config.residency.linger_seconds,
-            stay_seconds=config.residency.minimum_stay_seconds,
-            restore_timeout_seconds=config.residency.restore_timeout_seconds,
-        )
+        self._progress = LoadProgress()
+        self._residency: ResidencyManager | None = None
         self.sessions = Sessions(
             limit=config.limits.sessions, clock=time.monotonic, on_change=lambda _count: self._tell_activity()
         )
-        self._executor = ThreadPoolExecutor(config.workers, thread_name_prefix="step")
-        self._detection_executor = ThreadPoolExecutor(1, thread_name_prefix="detection")
-        engine = Engine(
-            self.residency, self._executor, restore_timeout_seconds=config.residency.restore_timeout_seconds
+        self._executors = Executors(
+            steps=ThreadPoolExecutor(config.workers, thread_name_prefix="step"),
+            detections=ThreadPoolExecutor(1, thread_name_prefix="detection"),
+            voices=ThreadPoolExecutor(1, thread_name_prefix="voice"),
         )
         self.speech = SpeechServer(
-            service=self._speech_service(engine),
             sessions=self.sessions,
             address=config.speech_address,
             clock=time.monotonic,
+            obstacle=self._progress.text,
         )
-        self.control = self._control_server()
+        self._socket = ControlSocket(config.control_socket or default_control_socket(config.name))
 
-    def _speech_service(self, engine: Engine) -> SpeechService:
-        config, limits = self._config, self._config.limits
-        settings = SpeechSettings(
-            service_name=config.name,
-            version=VERSION,
-            limits=SessionLimits(
-                utterance_text_bytes=limits.utterance_text_bytes,
-                waiting_utterances=limits.waiting_utterances,
-                waiting_flushes=limits.waiting_flushes,
-                idle_timeout_seconds=limits.idle_timeout_seconds,
-            ),
-            max_buffer_delay_seconds=limits.max_buffer_delay_seconds,
-            max_audio_ahead_seconds=limits.max_audio_ahead_seconds,
-            log_text=config.log_text,
-        )
-        detection_limits = DetectionLimits(
-            seconds=limits.detect_seconds, bytes=limits.detect_bytes, upload_seconds=limits.idle_timeout_seconds
-        )
-        places = Sessions(limit=limits.detections, clock=time.monotonic)
-        return SpeechService(
-            engine=engine,
-            offer=builtin_offer(),
-            sessions=self.sessions,
-            settings=settings,
-            detection=Detection(engine, detection_limits, places=places, executor=self._detection_executor),
-            clock=time.monotonic,
-        )
-
-    def _control_server(self) -> ControlServer:
-        governance = Governance(residency=self.residency, clock=time.monotonic)
-        identity = ServiceIdentity(service_name=self._config.name, instance_id=uuid.uuid4().hex, devices=(HOST,))
-        servicer = ResidencyServicer(governance=governance, identity=identity, limits=ControlLimits())
-        return ControlServer(
-            socket_path=self._config.control_socket or default_control_socket(self._config.name),
-            governance=governance,
-            servicer=servicer,
-        )
-
-    def _tell_activity(self) -> None:
-        self.residency.set_activity(sessions=self.sessions.count, queued=self.sessions.queued)
-
-    async def run(self) -> None:
-        """Start, serve until a signal comes, drain, stop."""
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, serve until told to stop, drain, stop."""
         began = time.monotonic()
-        gc.freeze()  # What torch's import left would cost every full collection 0.1 s, in mid-stream.
         with self._stack:
             self.speech.bind()
-            self._start_residency()
-            health = ModuleHealth(self._broken_modules, self._tell_health)
-
-            def modules_changed() -> None:
-                loop.call_soon_threadsafe(health.check)
-
-            self._stack.callback(self.residency.subscribe(modules_changed))
+            self._socket.take()  # A second service must learn at once that it is one.
+            self._stack.callback(self._socket.release)
             await self.speech.start()
-            activity = asyncio.create_task(watch_activity(self._tell_activity))
-            log.info(
-                "ready",
-                speech=self.speech.address,
-                control=str(self.control.socket_path),
-                model=HEART.model,
-                seconds=round(time.monotonic() - began, 2),
-                note=HEART.description,
+            try:
+                with shown_progress(self._console, clock=time.monotonic) as show:
+                    self._progress.show_with(show)
+                    await self._load(stop)
+            except StartEndedError:
+                log.info("ended_while_starting")
+            else:
+                log.info("ready", speech=self.speech.address, seconds=round(time.monotonic() - began, 2))
+                await self._serve(stop)
+            finally:
+                await self.speech.drain(self._config.drain_grace_seconds)
+
+    @property
+    def _console(self) -> Console | None:
+        """What progress is drawn on: a terminal, unless the log is for machines."""
+        console = Console(stderr=True)
+        return console if console.is_terminal and self._config.log_format == "console" else None
+
+    async def _load(self, stop: asyncio.Event) -> None:
+        """Find the engine, serve control, load the engine's modules, and open the door to speech."""
+        progress = self._progress
+        parts = await run_loading(lambda: engine_parts(self._config, progress), stop=stop, progress=progress)
+        # What imports left would cost every full collection 0.1 s and more, in mid-stream; modules, which come and go,
+        # must not be frozen with it.
+        gc.collect()
+        gc.freeze()
+        residency = self._residency = residency_of(self._config, parts, self._memory)
+        self._start_control(residency, parts)
+        await run_loading(residency.start, stop=stop, progress=progress)
+        progress.over()
+        await self.speech.open(
+            speech_service(
+                self._config,
+                parts,
+                residency,
+                version=VERSION,
+                sessions=self.sessions,
+                executors=self._executors,
             )
-            await stop.wait()
-            await self.speech.drain(self._config.drain_grace_seconds)
-            activity.cancel()
+        )
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._residency is not None
+        health = ModuleHealth(self._broken_modules, self._tell_health)
+
+        def modules_changed() -> None:
+            loop.call_soon_threadsafe(health.check)
+
+        self._stack.callback(self._residency.subscribe(modules_changed))
+        activity = asyncio.create_task(watch_activity(self._tell_activity))
+        await stop.wait()
+        activity.cancel()
+
+    def _start_control(self, residency: ResidencyManager, parts: EngineParts) -> None:
+        governance = Governance(residency=residency, clock=time.monotonic)
+        identity = ServiceIdentity(
+            service_name=self._config.name, instance_id=uuid.uuid4().hex, devices=devices_of(parts.device)
+        )
+        servicer = ResidencyServicer(governance=governance, identity=identity, limits=ControlLimits())
+        control = ControlServer(socket=self._socket, governance=governance, servicer=servicer)
+        for executor in (self._executors.steps, self._executors.detections, self._executors.voices):
+            self._stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        self._stack.callback(control.stop)
+        self._stack.callback(residency.close)
+        control.start()
+
+    def _tell_activity(self) -> None:
+        if self._residency is not None:
+            self._residency.set_activity(sessions=self.sessions.count, queued=self.sessions.queued)
 
     def _broken_modules(self) -> list[str]:
-        return [m.module for m in self.residency.report().modules if m.state is ModuleState.BROKEN]
+        assert self._residency is not None
+        return [m.module for m in self._residency.report().modules if m.state is ModuleState.BROKEN]
 
     def _tell_health(self, serving: bool) -> None:  # noqa: FBT001  # A callback's only argument.
         if self.sessions.drain_deadline is None:
             self._health_change = asyncio.ensure_future(self.speech.set_serving(serving=serving))
 
-    def _start_residency(self) -> None:
-        """Take the socket first: a second service must learn at once that it is one."""
-        for executor in (self._executor, self._detection_executor):
-            self._stack.callback(executor.shutdown, wait=True, cancel_futures=True)
-        self.control.take()
-        self._stack.callback(self.control.stop)
-        self._stack.callback(self.residency.close)
-        self.residency.start()
-        self.control.start()
+
+async def run_service(config: ServiceConfig) -> None:
+    """Run a service until a signal comes. Raises StartupError."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Service(config).run(stop)
 
 
 @app.command(
-    epilog="Examples:\n\n  tts-service\n\n  tts-service --speech-address 127.0.0.1:50100 --log-format json\n\n"
+    epilog="Examples:\n\n  tts-service\n\n  tts-service --model english --weights synthetic:tiny\n\n"
+    "  tts-service --speech-address 127.0.0.1:50100 --log-format json\n\n"
     "  GREENROOM_SERVICE_LIMITS__SESSIONS=8 tts-service --config service.toml\n\n"
     "Exit status: 0 after a drain, 1 if it cannot start, 2 for bad settings."
 )
@@ -230,6 +189,14 @@ def serve(
     speech_address: Annotated[str | None, typer.Option(help="HOST:PORT for speech; loopback by default.")] = None,
     control_socket: Annotated[Path | None, typer.Option(help="Unix socket for control.")] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Folder for what can be made again.")] = None,
+    model: Annotated[ModelChoice | None, typer.Option(help="What speaks.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="hub, a folder in upstream's layout, synthetic or synthetic:tiny.")
+    ] = None,
+    download: Annotated[
+        bool | None, typer.Option("--download/--no-download", help="Ask the hub for weights that its cache lacks.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     workers: Annotated[int | None, typer.Option(help="Steps that compute at once.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
@@ -248,6 +215,10 @@ def serve(
         "speech_address": speech_address,
         "control_socket": control_socket,
         "cache_dir": cache_dir,
+        "model": model,
+        "weights": weights,
+        "download": download,
+        "device": device,
         "workers": workers,
         "log_format": log_format,
         "log_level": log_level,
@@ -260,8 +231,9 @@ def serve(
         raise typer.Exit(BAD_SETTINGS) from None
     try:
         configure_logging(effective)
+        fix_kernels()
         torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
-        uvloop.run(Service(effective).run())
+        uvloop.run(run_service(effective))
     except StartupError as error:
         typer.echo(f"tts-service: {error}", err=True)
         raise typer.Exit(STARTUP_FAILED) from None

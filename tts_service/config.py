@@ -7,6 +7,7 @@ refused everywhere, because a misspelt limit is no limit.
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,16 @@ ENV_PREFIX = "GREENROOM_SERVICE_"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+class ModelChoice(StrEnum):
+    """What is to speak: one of Chatterbox's models, the built-in voice, or what suits the machine."""
+
+    AUTO = "auto"
+    ENGLISH = "english"
+    MULTILINGUAL = "multilingual"
+    TURBO = "turbo"
+    BUILTIN = "builtin"
+
+
 class Limits(BaseModel):
     """Bounds on what clients may ask."""
 
@@ -41,6 +52,8 @@ class Limits(BaseModel):
     )
     detect_seconds: Seconds = Field(600.0, description="Audio that DetectWatermark reads.")
     detections: int = Field(4, ge=1, le=1_000, description="Detections at once, waiting ones included.")
+    voice_uploads: int = Field(4, ge=1, le=1_000, description="Voices being made at once, waiting ones included.")
+    voice_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="Reference audio of one voice.")
     detect_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="The same, in bytes.")
 
 
@@ -71,6 +84,11 @@ class ServiceConfig(BaseSettings):
     speech_address: str = Field("127.0.0.1:50051", min_length=3, description="Where speech is served, HOST:PORT.")
     control_socket: Path | None = Field(None, description="Where control is served; a path of a Unix socket.")
     cache_dir: Path | None = Field(None, description="What can be made again.")
+    voice_dir: Path | None = Field(None, description="Where voices are kept that clients make.")
+    model: ModelChoice = Field(ModelChoice.AUTO, description="auto, english, multilingual, turbo or builtin.")
+    weights: str = Field("hub", min_length=1, description="hub, a folder, synthetic or synthetic:tiny.")
+    download: bool = Field(default=False, description="Let the hub be asked for weights that its cache lacks.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N.")
     workers: int = Field(2, ge=1, le=64, description="Steps that compute at once.")
     drain_grace_seconds: Seconds = Field(10.0, description="After SIGTERM, to finish utterances.")
     log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
@@ -83,6 +101,11 @@ class ServiceConfig(BaseSettings):
     def effective_cache_dir(self) -> Path:
         """Return the folder for what can be made again."""
         return self.cache_dir or xdg_dir("XDG_CACHE_HOME", ".cache")
+
+    @property
+    def effective_voice_dir(self) -> Path:
+        """Return the folder of voices: state, which nothing can make again."""
+        return self.voice_dir or xdg_dir("XDG_STATE_HOME", ".local/state") / "voices"
 
 
 def xdg_dir(variable: str, default: str) -> Path:

@@ -34,8 +34,8 @@ OPTIONS = (
 class ControlServer:
     """Serves ResidencyService on a Unix socket, and keeps the governance running meanwhile."""
 
-    def __init__(self, *, socket_path: Path, governance: Governance, servicer: ResidencyServicer) -> None:
-        self._socket = ControlSocket(socket_path)
+    def __init__(self, *, socket: ControlSocket, governance: Governance, servicer: ResidencyServicer) -> None:
+        self._socket = socket
         self._governance = governance
         self._servicer = servicer
         self._pool: ThreadPoolExecutor | None = None
@@ -50,7 +50,7 @@ class ControlServer:
         return self._socket.path
 
     def take(self) -> None:
-        """Make the socket ours before slow work is begun for nothing; raises StartupError with the way out."""
+        """Make the socket ours, unless that is done; raises StartupError with the way out."""
         if not self._socket.taken:
             self._socket.take()
 

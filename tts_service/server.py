@@ -11,6 +11,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from greenroom.tts.v1 import tts_pb2, tts_pb2_grpc
+from tts_service.api.front_door import FrontDoor
 from tts_service.api.lenient import without_bad_requests
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService
@@ -33,11 +34,16 @@ log = structlog.get_logger(__name__)
 
 
 class SpeechServer:
-    """One grpc.aio server with speech, health and reflection."""
+    """One grpc.aio server with speech, health and reflection.
 
-    def __init__(self, *, service: SpeechService, sessions: Sessions, address: str, clock: Callable[[], float]) -> None:
+    Health is there from the start, speech once it has been opened; until then calls hear what `obstacle` says.
+    """
+
+    def __init__(
+        self, *, sessions: Sessions, address: str, clock: Callable[[], float], obstacle: Callable[[], str]
+    ) -> None:
         self.port = 0
-        self._service = service
+        self._door: Any = FrontDoor(SPEECH_SERVICE, obstacle=obstacle)
         self._sessions = sessions
         self._address = address
         self._clock = clock
@@ -47,8 +53,7 @@ class SpeechServer:
     def bind(self) -> None:
         """Take the address, so that a wrong or taken one is known before anything is loaded. Raises StartupError."""
         server = grpc.aio.server(options=OPTIONS)
-        registrar: Any = without_bad_requests(server)
-        tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(self._service, registrar)
+        server.add_generic_rpc_handlers((self._door,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (SPEECH_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
@@ -67,10 +72,15 @@ class SpeechServer:
         return f"{self._address.rpartition(':')[0]}:{self.port}"
 
     async def start(self) -> None:
-        """Serve on the address that was taken; health says SERVING when this returns."""
+        """Serve on the address that was taken; health says NOT_SERVING."""
         assert self._server is not None
+        await self.set_serving(serving=False)
         await self._server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def open(self, service: SpeechService) -> None:
+        """Let calls through to the speech service; health says SERVING when this returns."""
+        tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(service, without_bad_requests(self._door))
+        await self.set_serving(serving=True)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SPEECH_SERVICE):

@@ -206,6 +206,26 @@ def test_demo_beside_a_run_shows_what_it_promises_and_touches_nothing_else(ready
     assert policy == ready.memctl("get")["policy"]
 
 
+def test_demo_with_a_model_and_weights_speaks_with_them(tmp_path: Path) -> None:
+    """What `make demo MODEL=... WEIGHTS=...` passes on reaches the service; what leaves are its modules."""
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "clients.demo", "--model", "english", "--weights", "synthetic:tiny"],
+        cwd=tmp_path,
+        env=user_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=115,
+        check=False,
+    )
+    gone = next((line for line in done.stdout.splitlines() if "left:" in line), "")
+
+    assert (0, "") == (done.returncode, "" if done.returncode == 0 else done.stdout[-2000:] + done.stderr[-2000:])
+    assert "it speaks with the model english" in done.stdout
+    assert {"s3gen.flow", "s3gen.vocoder", "t3"} & set(re.findall(r"[a-z0-9._]+", gone))
+
+
 def tiers_before_the_first_recording(table: str) -> str:
     """Return the first recording's cell of the row of modules before."""
     row = table[table.index("modules before") : table.index("modules after")]

@@ -16,6 +16,7 @@ from tests.fakes.fake_residency_manager import FakeResidencyManager
 from tests.fakes.governor_client import GovernorClient
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.control_server import ControlServer
+from tts_service.control_socket import ControlSocket
 from tts_service.residency.governance import Governance
 from tts_service.residency.types import Device, Tier
 
@@ -94,7 +95,7 @@ def serving(limits: ControlLimits | None = None) -> Iterator[ControlPath]:
     governance = Governance(residency=manager, clock=time.monotonic)
     servicer = ResidencyServicer(governance=governance, identity=IDENTITY, limits=limits or ControlLimits())
     with tempfile.TemporaryDirectory(prefix="greenroom") as folder:
-        server = ControlServer(socket_path=Path(folder) / "c.sock", governance=governance, servicer=servicer)
+        server = ControlServer(socket=ControlSocket(Path(folder) / "c.sock"), governance=governance, servicer=servicer)
         server.start()
         try:
             with grpc.insecure_channel(f"unix:{server.socket_path}") as channel:

@@ -21,6 +21,7 @@ from tests.fakes.control_path import IDENTITY, QUICK, ControlPath, eventually, s
 from tests.fakes.fake_residency_manager import FakeResidencyManager
 from tts_service.api.residency import ControlLimits, ResidencyServicer
 from tts_service.control_server import ControlServer
+from tts_service.control_socket import ControlSocket
 from tts_service.errors import StartupError
 from tts_service.residency.governance import Governance
 
@@ -41,7 +42,7 @@ def server_at(path: Path) -> ControlServer:
     """Return a control server that has not started."""
     governance = Governance(residency=FakeResidencyManager(), clock=time.monotonic)
     servicer = ResidencyServicer(governance=governance, identity=IDENTITY, limits=ControlLimits())
-    return ControlServer(socket_path=path, governance=governance, servicer=servicer)
+    return ControlServer(socket=ControlSocket(path), governance=governance, servicer=servicer)
 
 
 def answers(path: Path) -> bool:

@@ -1,0 +1,123 @@
+"""The start of a real service with tiny weights: health, control and speech meanwhile, its end, and what stops it."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from greenroom.tts.v1 import tts_pb2 as pb
+from greenroom.tts.v1 import tts_pb2_grpc
+from tests.fakes.tiny_weights import changed, own_copy, tiny_folder
+from tests.fakes.wire import failure
+from tools.both import Both
+from tools.process import NotReadyError
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+
+STATUS = health_pb2.HealthCheckResponse
+TEXT = "Good evening, and welcome to the greenroom."
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return tiny English weights."""
+    return tiny_folder(tmp_path_factory.getbasetemp(), ChatterboxModel.ENGLISH)
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for one service."""
+    return tmp_path_factory.mktemp("start")
+
+
+def health(address: str) -> int | None:
+    """Return what health says; None while nobody listens."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            status: int = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
+        except grpc.RpcError:
+            return None
+        return status
+
+
+@pytest.fixture
+def loading(folder: Path) -> Iterator[Both]:
+    """Give a service alone that has begun to load, and takes seconds for it: it makes its weights first."""
+    both = Both(folder, model="english", weights="synthetic:tiny")
+    both.service.start()
+    try:
+        both.service.until(lambda: health(both.speech_address) is not None)
+        yield both
+    finally:
+        both.stop()
+
+
+def spoken(address: str) -> bytes:
+    """Return the samples of a sentence."""
+    with grpc.insecure_channel(address) as channel:
+        call = tts_pb2_grpc.TextToSpeechServiceStub(channel).Synthesize(
+            pb.SynthesizeRequest(text=TEXT, config=pb.SessionConfig(sampling=pb.Sampling(seed=3))), timeout=60.0
+        )
+        return b"".join(message.audio.data for message in call)
+
+
+def test_service_that_loads_is_not_serving_and_tells_callers_to_come_back(loading: Both) -> None:
+    """Health answers from the start and turns green when speech is there; until then calls hear ENGINE_STARTING."""
+    before = health(loading.speech_address)
+    with pytest.raises(grpc.RpcError) as refused:
+        spoken(loading.speech_address)
+    loading.wait_serving()
+    samples = spoken(loading.speech_address)
+    modules = {module.module for module in loading.residency().modules}
+
+    assert (STATUS.NOT_SERVING, ("UNAVAILABLE", "ENGINE_STARTING")) == (before, failure(refused.value))
+    assert len(samples) > 24_000
+    assert {"t3", "s3gen.flow", "s3gen.vocoder", "voice_encoder", "watermark.detector"} <= modules
+
+
+def test_service_told_to_end_while_it_loads_ends_well(loading: Both) -> None:
+    """SIGTERM ends it with status 0, no word of failure and no socket left."""
+    before = health(loading.speech_address)
+    loading.service.signal(signal.SIGTERM)
+    status = loading.service.wait(40.0)
+    said = loading.service.log_path.read_text()
+
+    assert (STATUS.NOT_SERVING, 0) == (before, status), said
+    assert ("ended_while_starting" in said, "Traceback" in said, "ready" in said) == (True, False, False)
+    assert not loading.control_socket.exists()
+
+
+def _with_nan(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["flow.spk_embed_affine_layer.bias"][1] = float("nan")
+
+
+def _without_head(tensors: dict[str, torch.Tensor]) -> None:
+    tensors.pop("speech_head.weight")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("s3gen.safetensors", _with_nan, "s3gen.safetensors: flow.spk_embed_affine_layer.bias: holds NaN"),
+        ("t3_cfg.safetensors", _without_head, "t3_cfg.safetensors: speech_head.weight: is missing"),
+    ],
+)
+def test_service_with_bad_weights_ends_and_names_file_and_key(
+    tiny: Path, folder: Path, file: str, change: object, words: str
+) -> None:
+    """It never says SERVING; the last words of its log are what is wrong, without a traceback."""
+    weights = own_copy(tiny, folder / "weights")
+    changed(weights / file, change)  # type: ignore[arg-type]  # One of the two above.
+    both = Both(folder, model="english", weights=str(weights))
+    both.service.start()
+    try:
+        with pytest.raises(NotReadyError) as ended:
+            both.wait_serving()
+    finally:
+        both.stop()
+
+    assert "ended with status 1" in str(ended.value)
+    assert (words in str(ended.value), "Traceback" in str(ended.value)) == (True, False), str(ended.value)

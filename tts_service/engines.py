@@ -1,0 +1,72 @@
+"""From settings to the parts of a service: what speaks is chosen, its weights are found or made, and checked."""
+
+import structlog
+import torch
+
+from tts_service.chatterbox_engine import chatterbox_parts
+from tts_service.config import ServiceConfig
+from tts_service.engine_choice import EngineChoice, choose_engine
+from tts_service.engine_parts import EngineParts, builtin_parts
+from tts_service.load_progress import LoadProgress
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.loading import ModelWeights, open_weights
+from tts_service.models.chatterbox.sources import (
+    HubSource,
+    SyntheticSource,
+    WeightSource,
+    is_at_hand,
+    parse_source,
+    weights_folder,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
+    """Return the parts; takes as long as downloading does. No module is loaded yet. Raises StartupError."""
+    source = parse_source(config.weights, download=config.download)
+    choice = choose_engine(
+        config.model,
+        config.device,
+        cuda_devices=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        weights_at_hand=lambda model: is_at_hand(source, model),
+    )
+    cache_dir = config.effective_cache_dir
+    _log.info("engine_chosen", model=choice.model or "builtin", device=choice.device, reason=choice.reason)
+    if choice.model is None:
+        return builtin_parts(cache_dir, reason=choice.reason)
+    weights = _weights(source, choice.model, config, progress)
+    return _parts(choice, weights, config, progress)
+
+
+def _weights(
+    source: WeightSource, model: ChatterboxModel, config: ServiceConfig, progress: LoadProgress
+) -> ModelWeights:
+    fetched = progress.stage(_fetching(source))
+    folder = weights_folder(source, model, cache_folder=config.effective_cache_dir, progress=fetched)
+    progress.stage("checking weights")
+    weights = open_weights(folder, model)
+    _log.info("weights_checked", weights=config.weights, folder=str(folder), size=weights.size.value)
+    return weights
+
+
+def _parts(choice: EngineChoice, weights: ModelWeights, config: ServiceConfig, progress: LoadProgress) -> EngineParts:
+    parts = chatterbox_parts(
+        choice,
+        weights,
+        cache_dir=config.effective_cache_dir,
+        voice_dir=config.effective_voice_dir,
+        progress=progress.module,
+    )
+    progress.modules({module: weights.byte_count(module) for module in weights.modules})
+    return parts
+
+
+def _fetching(source: WeightSource) -> str:
+    match source:
+        case HubSource():
+            return "fetching weights"
+        case SyntheticSource():
+            return "making synthetic weights"
+        case _:
+            return "looking for weights"
