@@ -8,6 +8,11 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
 CODE := tts_service memory_daemon clients tests benchmarks tools
 
+# What speaks, such as MODEL=english WEIGHTS=synthetic:tiny; without them, what suits the machine.
+MODEL ?=
+WEIGHTS ?=
+ENGINE := $(if $(MODEL),--model "$(MODEL)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -30,12 +35,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: setup ## Speak a text, shrink, speak again: the whole system in one run
-	@$(BIN)/python -m clients.demo
+demo: setup ## Speak a text, shrink, speak again: the whole system in one run (MODEL=, WEIGHTS=)
+	@$(BIN)/python -m clients.demo $(ENGINE)
 
 .PHONY: run
-run: setup ## Start the service and the daemon, and say what to type next
-	@$(BIN)/python -m tools.run_both
+run: setup ## Start the service and the daemon, and say what to type next (MODEL=, WEIGHTS=)
+	@$(BIN)/python -m tools.run_both $(ENGINE)
 
 .PHONY: test
 test: setup ## Run every test
@@ -44,6 +49,11 @@ test: setup ## Run every test
 .PHONY: bench
 bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
 	@$(BIN)/python -m benchmarks.bench
+
+.PHONY: bench-gpu
+bench-gpu: setup ## Measure memory, speed and fidelity beside upstream, and streaming against whole (NVIDIA GPU)
+	@$(BIN)/python -m benchmarks.gpu_savings
+	@$(BIN)/python -m benchmarks.streaming_fidelity --weights synthetic --out benchmarks/results/streaming_fidelity.json
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff

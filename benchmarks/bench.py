@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -52,7 +53,7 @@ def main() -> int:
     with Progress(
         TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     ) as progress:
-        measured = asyncio.run(_measure(share, progress))
+        measured = uvloop.run(_measure(share, progress))
     _print(measured["rows"])
     options.out.mkdir(exist_ok=True)
     draw(measured["memory"], options.out / "cpu_memory.png")
