@@ -43,16 +43,24 @@ def main() -> int:
     made_seconds = _make_weights(models, options)
     kept: dict[str, Any] = {**_about(options), "weights_made_seconds": made_seconds, "models": {}}
     for model in models:
-        kept["models"][model.value] = dict(_parts(model, options, is_first=model is models[0]))
+        kept["models"][model.value] = {}
+        for part, found in _parts(model, options, is_first=model is models[0]):
+            kept["models"][model.value][part] = found
+            _keep(kept, options.out)
     print_tables(console, kept)
     wrong = failures(kept)
     for each in wrong:
         console.print(f"[red]{each}[/red]")
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         console.print(f"kept in {options.out}")
     return 1 if wrong else 0
+
+
+def _keep(kept: dict[str, Any], out: Path | None) -> None:
+    """Write what there is so far: a run that is cut off has not measured for nothing."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
