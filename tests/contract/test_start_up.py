@@ -7,10 +7,11 @@ from pathlib import Path
 import grpc
 import pytest
 import torch
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from greenroom.tts.v1 import tts_pb2_grpc
+from tests.fakes.health import health
 from tests.fakes.tiny_weights import changed, own_copy, tiny_folder
 from tests.fakes.wire import failure
 from tools.both import Both
@@ -31,16 +32,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for one service."""
     return tmp_path_factory.mktemp("start")
-
-
-def health(address: str) -> int | None:
-    """Return what health says; None while nobody listens."""
-    with grpc.insecure_channel(address) as channel:
-        try:
-            status: int = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
-        except grpc.RpcError:
-            return None
-        return status
 
 
 @pytest.fixture
