@@ -72,14 +72,17 @@ def chatterbox_parts(
 
 
 def model_facts(weights: ModelWeights, languages: Sequence[LanguageReadiness], *, reason: str) -> ModelFacts:
-    """Return what a model can be asked for. Languages that lack something are told, and are not to be had."""
+    """Return what a model can be asked for. Languages that lack something are told, and are not to be had.
+
+    Without a voice in its folder, a model has no default one.
+    """
     model = weights.layout.model
     return ModelFacts(
         id=model.value,
         description=_description(weights, reason),
         languages=_ready(languages),
         sample_rate_hertz=MODEL_SAMPLE_RATE_HERTZ,
-        default_voice=DEFAULT_VOICE,
+        default_voice=DEFAULT_VOICE if (weights.folder / CONDITIONALS_FILE).exists() else "",
         changes_speaking_rate=False,
         settings=model_settings(model),
         creates_voices=True,

@@ -230,7 +230,7 @@ class Renderer:
     async def _drain(self, order: RenderSegment | FinishAudio, audio: UtteranceAudio) -> float:
         """Bring out every piece that can be made now; return the seconds computed."""
         compute_seconds = 0.0
-        while not audio.discarded:
+        while audio.has_piece:
             piece, seconds = await self._step(
                 order, _MARKING, lambda leased: audio.next_piece(leased[WATERMARK_ENCODER])
             )

@@ -48,6 +48,7 @@ class SpeechServer:
         self._address = address
         self._clock = clock
         self._health = HealthServicer()
+        self._places: tuple[Sessions, ...] = (sessions,)
         self._server: grpc.aio.Server | None = None
 
     def bind(self) -> None:
@@ -79,6 +80,7 @@ class SpeechServer:
 
     async def open(self, service: SpeechService) -> None:
         """Let calls through to the speech service; health says SERVING when this returns."""
+        self._places = (self._sessions, *service.places)
         tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(service, without_bad_requests(self._door))
         await self.set_serving(serving=True)
 
@@ -92,12 +94,13 @@ class SpeechServer:
         await self._set_health(response.SERVING if serving else response.NOT_SERVING)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop in good order: health first, word to the sessions, their utterances, then the rest."""
+        """Stop in good order: health first, word to the sessions, their utterances and uploads, then the rest."""
         log.info("draining", grace_seconds=grace_seconds)
         await self._health.enter_graceful_shutdown()
         deadline = self._clock() + grace_seconds
-        self._sessions.drain(deadline)
-        finished = await self._sessions.wait_empty(grace_seconds + 1.0)
+        for places in self._places:
+            places.drain(deadline)
+        finished = all(await asyncio.gather(*(places.wait_empty(grace_seconds + 1.0) for places in self._places)))
         assert self._server is not None
         await self._server.stop(0.5)
         log.info("drained", finished=finished)

@@ -63,13 +63,13 @@ def upstream_run(t3: Any, request: TokenRequest, seed: int) -> Decoded:
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             repetition_penalty=sampling.repetition_penalty,
-            max_gen_len=sampling.max_tokens,
+            max_gen_len=sampling.max_segment_tokens,
         )
     else:
         tokens = t3.inference(
             t3_cond=conditioning,
             text_tokens=request.text.repeat(2, 1),
-            max_new_tokens=sampling.max_tokens,
+            max_new_tokens=sampling.max_segment_tokens,
             temperature=sampling.temperature,
             cfg_weight=sampling.cfg_weight,
             repetition_penalty=sampling.repetition_penalty,

@@ -193,7 +193,7 @@ def test_text_of_too_many_tokens_is_refused(english: TinyChatterbox) -> None:
 def test_settings_on_the_wire_are_the_loops_own(model: ChatterboxModel) -> None:
     """A model's default settings, taken as a request's, are its defaults; one that changes, changes alone."""
     assert default_sampling(model) == sampling_of(model_settings(model), model)
-    assert replace(default_sampling(model), max_tokens=7) == sampling_of({"max_segment_tokens": 7}, model)
+    assert replace(default_sampling(model), max_segment_tokens=7) == sampling_of({"max_segment_tokens": 7}, model)
 
 
 def test_voice_moves_to_a_device_and_back_as_tensors(english: TinyChatterbox) -> None:

@@ -145,3 +145,12 @@ def test_voices_of_other_encoders_are_told_apart(shared: Path, tmp_path: Path) -
     sums = [voice_weights_sum(open_weights(each, ChatterboxModel.ENGLISH)) for each in (folder, same, other)]
 
     assert (True, False) == (sums[0] == sums[1], sums[0] == sums[2])
+
+
+def test_model_whose_folder_has_no_voice_says_that_it_has_none(shared: Path, tmp_path: Path) -> None:
+    """Such a model speaks with voices that are made for it; its offer names no default that is not there."""
+    folder = own_copy(tiny_folder(shared, ChatterboxModel.ENGLISH), tmp_path / "weights")
+    (folder / "conds.pt").unlink()
+    parts = parts_of(ModelChoice.ENGLISH, folder, tmp_path)
+
+    assert ("", []) == (facts_of(parts).default_voice, list(parts.offer.voices))

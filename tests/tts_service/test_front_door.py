@@ -1,5 +1,6 @@
 """The speech server before there is speech: health answers, speech calls are told to come back, and then go through."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,11 +15,15 @@ from greenroom.tts.v1 import tts_pb2 as pb
 from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
 from tests.fakes.wire import failure
 from tts_service.api.sessions import Sessions
+from tts_service.errors import Reason, ServiceError
 from tts_service.server import SPEECH_SERVICE, SpeechServer
 
 
 class Described(pb_grpc.TextToSpeechServiceServicer):
-    """A speech service that can say its name."""
+    """A speech service that can say its name, with places of its own for uploads."""
+
+    def __init__(self, *places: Sessions) -> None:
+        self.places = places
 
     async def GetServiceInfo(self, request: pb.GetServiceInfoRequest, context: Any) -> pb.GetServiceInfoResponse:  # type: ignore[override]  # noqa: N802  # The wire's name, in asyncio's form.
         """Say it."""
@@ -26,9 +31,9 @@ class Described(pb_grpc.TextToSpeechServiceServicer):
         return pb.GetServiceInfoResponse(service_name="open")
 
 
-def described() -> Any:
+def described(*places: Sessions) -> Any:
     """Return it; the other methods are not called."""
-    return Described()  # type: ignore[abstract]  # The generated class has them.
+    return Described(*places)  # type: ignore[abstract]  # The generated class has them.
 
 
 @pytest.fixture
@@ -99,3 +104,19 @@ async def test_calls_go_through_once_the_door_is_open(server: SpeechServer, chan
     unknown = await refusal(channel, "Sing")
 
     assert ("open", grpc.StatusCode.UNIMPLEMENTED) == (info.service_name, unknown.code())
+
+
+async def test_drain_waits_for_uploads_and_refuses_new_ones(server: SpeechServer) -> None:
+    """What is being made is finished within the grace, as utterances are; what comes later is told to go elsewhere."""
+    uploads = Sessions(limit=2, clock=time.monotonic)
+    await server.open(described(uploads))
+    with uploads.admitted():
+        draining = asyncio.create_task(server.drain(20.0))
+        while uploads.drain_deadline is None:  # noqa: ASYNC110  # It is set within one turn of the loop.
+            await asyncio.sleep(0)
+        with pytest.raises(ServiceError) as refused, uploads.admitted():
+            pass
+        waits = not draining.done()
+    await asyncio.wait_for(draining, 10.0)
+
+    assert (Reason.DRAINING, True) == (refused.value.reason, waits)

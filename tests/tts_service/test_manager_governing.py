@@ -322,3 +322,51 @@ def test_module_that_rests_away_leaves_after_its_last_use(modules: FakeModules, 
     clock.advance(1.0)
 
     assert ("ab", "abc", "abc", "ab") == (start, came, stayed, _settle(manager))
+
+
+def test_module_placed_away_while_others_load_is_not_told_to_be_there_and_leaves(
+    modules: FakeModules, clock: ManualClock
+) -> None:
+    """A module that waits to be loaded is on disk, but not as the operator wants it: it is loaded, and then leaves."""
+    manager = fake_residency(modules, clock=clock, stay_seconds=5.0)
+    told: list[str] = []
+
+    def place(loading: ModuleName) -> None:
+        if loading == B and not told:
+            told.extend(manager.place(each, Tier.DISK, timeout_seconds=0)[1] for each in (A, B, C))
+
+    modules.on_load = place
+    manager.load()
+
+    assert (["moving"] * 3, "") == (told, _settle(manager))
+    assert ["", "", ""] == [manager.place(each, Tier.DISK, timeout_seconds=0)[1] for each in (A, B, C)]
+
+
+def test_directive_while_modules_load_is_done_without_a_stay(modules: FakeModules, clock: ManualClock) -> None:
+    """No request brought the module home, so that nothing keeps it there once everything has been loaded."""
+    manager = fake_residency(modules, clock=clock, stay_seconds=5.0)
+
+    def direct(loading: ModuleName) -> None:
+        if loading == B:
+            manager.set_directive(_directive(B, C))
+
+    modules.on_load = direct
+    manager.load()
+
+    assert ("a", 1) == (_settle(manager), manager.report().applied_version)
+
+
+def test_pinned_module_placed_away_while_it_loads_does_not_end_the_start(
+    modules: FakeModules, clock: ManualClock
+) -> None:
+    """What an operator places counts before the configuration's pin, as it does later."""
+    manager = fake_residency(modules, clock=clock, pinned=["a"])
+
+    def place(loading: ModuleName) -> None:
+        if loading == A:
+            manager.place(A, Tier.DISK, timeout_seconds=0)
+
+    modules.on_load = place
+    manager.load()
+
+    assert "bc" == _settle(manager)

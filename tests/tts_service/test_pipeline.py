@@ -162,3 +162,30 @@ def test_audio_without_speech_is_a_short_silence(segments: int) -> None:
     samples = sum(piece.sample_count for piece in [*drained(audio), audio.last_piece()])
 
     assert round(EMPTY_SECONDS * MODEL_SAMPLE_RATE_HERTZ) == samples
+
+
+def test_discarded_segment_takes_no_step() -> None:
+    """A step that was about to begin when its utterance was discarded computes nothing, and brings no piece."""
+    speech = PreparedSpeech([loud(24_000), loud(24_000)])
+    audio = audio_of(speech)
+    current = audio.begin_segment(HERE, 0)
+    audio.advance(current, LEASED)
+    audio.discard()
+    speech.begun[0].cancelled = False
+    audio.advance(current, LEASED)
+
+    assert "1 pieces" in repr(speech.begun[0])
+    assert [] == drained(audio)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("This sentence of forty-five letters is spoken.", 3.0),
+        ("今天天气很好。我们去公园吧。", 3.2),
+        ("1234567890", 3.0),
+    ],
+)
+def test_estimate_fits_scripts_whose_characters_are_syllables(text: str, seconds: float) -> None:
+    """A character of Chinese takes four times as long as a letter, and so does a digit."""
+    assert seconds == pytest.approx(estimated_samples(text) / MODEL_SAMPLE_RATE_HERTZ, rel=0.4)

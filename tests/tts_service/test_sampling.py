@@ -20,7 +20,6 @@ from tts_service.errors import CallerError, Reason
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import upstream
 from tts_service.speech.sampling import (
-    LIMITS,
     Sampling,
     above_min_p,
     check_sampling,
@@ -31,6 +30,7 @@ from tts_service.speech.sampling import (
     within_top_k,
     within_top_p,
 )
+from tts_service.speech.session_config import SETTING_RANGES
 
 VOCABULARY = 300
 NONE_SAID = torch.zeros(0, dtype=torch.int64)
@@ -143,7 +143,7 @@ def test_defaults_are_those_of_upstreams_generate(model: ChatterboxModel, module
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 10_001.0, 10**400, "0.5", None, True, []])
-@pytest.mark.parametrize("field", LIMITS)
+@pytest.mark.parametrize("field", SETTING_RANGES)
 def test_bad_setting_is_the_callers_and_named(field: str, value: object) -> None:
     """What is no number or out of its limits is refused with the name of the field."""
     with pytest.raises(CallerError) as caught:
@@ -153,7 +153,7 @@ def test_bad_setting_is_the_callers_and_named(field: str, value: object) -> None
     assert [f"sampling.{field}"] == [violation.field for violation in caught.value.violations]
 
 
-@pytest.mark.parametrize("field", ["top_k", "max_tokens"])
+@pytest.mark.parametrize("field", ["top_k", "max_segment_tokens"])
 def test_fraction_of_a_token_is_refused(field: str) -> None:
     """Counts are whole numbers."""
     with pytest.raises(CallerError, match=f"sampling.{field}: is 1.5, which is not a whole number"):
@@ -179,7 +179,7 @@ def test_setting_that_a_model_has_not_is_refused(model: ChatterboxModel, field: 
 @pytest.mark.parametrize("end", [0, 1], ids=["lowest", "highest"])
 def test_ends_of_the_limits_are_allowed(end: int) -> None:
     """A limit is itself a good value, and a whole one may be written as such."""
-    values = {name: limits[end] for name, limits in LIMITS.items() if name != "top_k"}
+    values = {name: limits[end] for name, limits in SETTING_RANGES.items() if name != "top_k"}
     check_sampling(Sampling(**values), ChatterboxModel.ENGLISH)
     logits = weighed(_logits(3), _said([1]), Sampling(**values), ChatterboxModel.ENGLISH)
 

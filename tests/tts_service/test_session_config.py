@@ -11,7 +11,10 @@ from tts_service.speech.session_config import (
     ConfigChange,
     ConfigRequest,
     Defaults,
+    ModelFacts,
+    Offer,
     Pacing,
+    VoiceFacts,
     overlay,
     resolve,
 )
@@ -100,3 +103,83 @@ def test_overlay_unknown_or_fixed_path_is_refused(path: str) -> None:
         overlay(ConfigRequest(), ConfigChange(request=ConfigRequest(), paths=(path,)))
 
     assert ["update_mask"] == [v.field for v in raised.value.violations]
+
+
+def _offer(voice_count: int, *, languages: tuple[str, ...] = ("en",), default: str = "") -> Offer:
+    """Return one model that speaks English, Norwegian and German, and so many voices."""
+    model = ModelFacts(
+        id="m",
+        description="",
+        languages=("en", "no", "de"),
+        sample_rate_hertz=24_000,
+        default_voice=default,
+        changes_speaking_rate=False,
+        settings={"temperature": 0.8, "top_k": 0},
+    )
+    voices = (
+        VoiceFacts(id=f"v{number}", display_name="", languages=languages, models=("m",), description="")
+        for number in range(voice_count)
+    )
+    return Offer(models=(model,), voices={voice.id: voice for voice in voices})
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "no default voice; there is none: make one"), (2, "there is 'v0', 'v1'"), (500, "'v6', 'v7', ...")],
+)
+def test_model_without_a_default_voice_asks_for_one_and_names_some(count: int, words: str) -> None:
+    """Whoever names no voice is told so; of many voices an error names a few."""
+    with pytest.raises(CallerError) as raised:
+        resolve(ConfigRequest(), _offer(count), DEFAULTS)
+
+    assert Reason.VOICE_NOT_FOUND is raised.value.reason
+    assert words in raised.value.message
+    assert "v8" not in raised.value.message
+
+
+def test_language_is_one_that_the_model_still_speaks() -> None:
+    """A voice may name a language whose packages are gone: the next one is its default, and that one is refused."""
+    offer = _offer(1, languages=("zh", "de"), default="v0")
+    with pytest.raises(CallerError) as raised:
+        resolve(ConfigRequest(language="zh"), offer, DEFAULTS)
+
+    assert ("de", Reason.BAD_LANGUAGE) == (resolve(ConfigRequest(), offer, DEFAULTS).language, raised.value.reason)
+
+
+def test_voice_of_no_language_that_is_left_is_refused() -> None:
+    """It is the language that is at fault, whether one was named or not."""
+    with pytest.raises(CallerError) as raised:
+        resolve(ConfigRequest(), _offer(1, languages=("zh",), default="v0"), DEFAULTS)
+
+    assert Reason.BAD_LANGUAGE is raised.value.reason
+
+
+@pytest.mark.parametrize("tag", ["nb", "nn-NO", "no", "NB_no"])
+def test_language_is_known_under_its_other_codes(tag: str) -> None:
+    """Both Norwegian languages are the one that the model calls Norwegian."""
+    offer = _offer(1, languages=("en", "no"), default="v0")
+
+    assert "no" == resolve(ConfigRequest(language=tag), offer, DEFAULTS).language
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (("*",), {"temperature": 0.8, "top_k": 5}),
+        (("sampling",), {"temperature": 0.8, "top_k": 5}),
+        (("sampling.top_k",), {"temperature": 0.3, "top_k": 5}),
+        (("sampling.temperature",), {"temperature": 0.8, "top_k": 0}),
+        (("sampling.temperature", "sampling.top_k"), {"temperature": 0.8, "top_k": 5}),
+        (("sampling.seed",), {"temperature": 0.3, "top_k": 0}),
+        (("sampling.temperature", "*"), {"temperature": 0.8, "top_k": 5}),
+    ],
+)
+def test_overlay_of_settings_takes_the_named_ones_and_resets_what_is_not_given(
+    paths: tuple[str, ...], expected: dict[str, float]
+) -> None:
+    """A mask that covers a setting without a value clears it; what it does not cover stays."""
+    offer = _offer(1, default="v0")
+    base = ConfigRequest(settings={"temperature": 0.3})
+    changed = overlay(base, ConfigChange(request=ConfigRequest(settings={"top_k": 5}), paths=paths))
+
+    assert expected == resolve(changed, offer, DEFAULTS).settings

@@ -23,7 +23,7 @@ every_model = pytest.mark.parametrize("model", ChatterboxModel)
 
 def request(model: ChatterboxModel, *, voice: int = 3, text: int = 5, **settings: Any) -> TokenRequest:
     """Return a request of 25 tokens at most, with guards for loops."""
-    sampling = replace(default_sampling(model), **{"max_tokens": 25, **settings})
+    sampling = replace(default_sampling(model), **{"max_segment_tokens": 25, **settings})
     return TokenRequest(
         model=model, text=tiny_text(model, seed=text), voice=tiny_voice(model, voice), sampling=sampling
     )
@@ -91,7 +91,7 @@ def test_network_that_moves_between_steps_changes_nothing(model: ChatterboxModel
 @every_model
 def test_hundred_utterances_leave_nothing_on_the_network(model: ChatterboxModel) -> None:
     """No hooks, no modules, no changed configuration and no tensors stay behind."""
-    t3, asked = tiny_t3(model), request(model, max_tokens=3)
+    t3, asked = tiny_t3(model), request(model, max_segment_tokens=3)
     spoken(t3, asked)
     before = _traces(t3)
     for seed in range(100):
@@ -121,7 +121,7 @@ def test_inference_mode_stays_inside_the_step(model: ChatterboxModel) -> None:
 def test_tokens_outside_the_codebook_do_not_come_out(model: ChatterboxModel) -> None:
     """A likely start token is part of the history, as for upstream, but S3Gen never sees it."""
     t3 = tiny_t3(model, bias={6561: 6.0, STOP: -50.0})
-    stream = stream_of(request(model, max_tokens=60, min_p=0.0, top_p=1.0, repetition_penalty=1.0))
+    stream = stream_of(request(model, max_segment_tokens=60, min_p=0.0, top_p=1.0, repetition_penalty=1.0))
     heard = list(stream.tokens(t3))
 
     assert 6561 in stream.history
@@ -146,7 +146,7 @@ def test_cancel_takes_effect_before_the_next_token(model: ChatterboxModel, after
 
 def test_cancel_after_the_end_changes_nothing() -> None:
     """Who cancels too late is told how the speech really ended."""
-    stream = stream_of(request(ENGLISH, max_tokens=3))
+    stream = stream_of(request(ENGLISH, max_segment_tokens=3))
     list(stream.tokens(tiny_t3(ENGLISH)))
     stream.cancel()
 
@@ -159,7 +159,7 @@ def test_loop_is_ended_by_the_guard(model: ChatterboxModel) -> None:
 
     Multilingual's alignment guard ends that sooner.
     """
-    t3, asked = tiny_t3(model, bias={7: 60.0, STOP: -50.0}), request(model, max_tokens=90)
+    t3, asked = tiny_t3(model, bias={7: 60.0, STOP: -50.0}), request(model, max_segment_tokens=90)
     stream, unguarded = stream_of(asked), stream_of(replace(asked, watch_loops=False))
     heard = list(stream.tokens(t3))
     list(unguarded.tokens(t3))

@@ -35,7 +35,7 @@ GRID = [
 
 def request(model: ChatterboxModel, settings: dict[str, Any], *, text: torch.Tensor | None = None) -> TokenRequest:
     """Return a request without our own guards."""
-    sampling = replace(default_sampling(model), **{"max_tokens": 40, **settings})
+    sampling = replace(default_sampling(model), **{"max_segment_tokens": 40, **settings})
     text = tiny_text(model) if text is None else text
     return TokenRequest(model=model, text=text, voice=tiny_voice(model), sampling=sampling, watch_loops=False)
 
@@ -86,7 +86,7 @@ def test_logits_token_by_token_equal_those_of_one_pass(model: ChatterboxModel, g
 def test_speech_that_stops_by_itself_stops_with_upstreams(model: ChatterboxModel, seed: int) -> None:
     """With a stop token that grows likelier, both end at the same one."""
     t3 = tiny_t3(model, bias={STOP: -12.0 if model is TURBO else 0.0}, rise={STOP: 0.9})
-    asked = request(model, {"max_tokens": 200, "repetition_penalty": 1.0})
+    asked = request(model, {"max_segment_tokens": 200, "repetition_penalty": 1.0})
     theirs, (ours, stream) = upstream_run(t3, asked, seed), our_run(t3, asked, seed)
 
     assert theirs.tokens == without_stop(ours.tokens, model)
@@ -97,7 +97,7 @@ def test_speech_that_stops_by_itself_stops_with_upstreams(model: ChatterboxModel
 @pytest.mark.parametrize(("model", "extra"), [(ENGLISH, 0), (MULTILINGUAL, 0), (TURBO, 1)])
 def test_speech_without_a_stop_ends_at_upstreams_limit(model: ChatterboxModel, extra: int) -> None:
     """Turbo makes one token more than its limit, as upstream does."""
-    t3, asked = tiny_t3(model, bias={STOP: -50.0}), request(model, {"max_tokens": 12})
+    t3, asked = tiny_t3(model, bias={STOP: -50.0}), request(model, {"max_segment_tokens": 12})
     theirs, (ours, stream) = upstream_run(t3, asked, 3), our_run(t3, asked, 3)
 
     assert theirs.tokens == ours.tokens
@@ -147,7 +147,7 @@ def test_multilingual_ends_after_one_token_twice() -> None:
 def test_multilingual_speaks_short_text(count: int) -> None:
     """Five text tokens or fewer crash upstream's analyzer; here they are spoken."""
     t3 = tiny_t3(MULTILINGUAL, bias={STOP: -50.0})
-    asked = request(MULTILINGUAL, {"max_tokens": 30}, text=tiny_text(MULTILINGUAL, count))
+    asked = request(MULTILINGUAL, {"max_segment_tokens": 30}, text=tiny_text(MULTILINGUAL, count))
     ours, stream = our_run(t3, asked, 1)
 
     assert stream.finish in {TokenFinish.TOKEN_LIMIT, TokenFinish.FORCED}
@@ -157,7 +157,7 @@ def test_multilingual_speaks_short_text(count: int) -> None:
 @pytest.mark.parametrize(("model", "count"), [(ENGLISH, 220), (TURBO, 130)])
 def test_long_speech_stays_equal(model: ChatterboxModel, count: int) -> None:
     """Across the border of the cache's blocks, not one token differs."""
-    asked = request(model, {"max_tokens": count})
+    asked = request(model, {"max_segment_tokens": count})
     t3 = tiny_t3(model)
 
     assert upstream_run(t3, asked, 9).tokens == without_stop(our_run(t3, asked, 9)[0].tokens, model)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.fakes.damaged_archives import damaged_archives
 from tests.fakes.upstream_voices import saved, upstream_content
 from tts_service.errors import CallerError, Reason
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -115,3 +116,16 @@ def _with(part: str, name: str, value: object) -> bytes:
 def test_bad_file_is_refused_with_a_reason(data: bytes, words: str) -> None:
     """Whatever is wrong is the caller's fault and is said."""
     assert words in refusal(data)
+
+
+def test_damaged_description_is_taken_or_refused() -> None:
+    """Whatever the unpickler stumbles over is the caller's, never a fault of the service."""
+    reasons = []
+    for data in damaged_archives(saved(upstream_content()), count=300):
+        try:
+            read(data)
+        except CallerError as error:
+            reasons.append(error.reason)
+
+    assert len(reasons) > 150
+    assert {Reason.BAD_CONFIG} == set(reasons)

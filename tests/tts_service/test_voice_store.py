@@ -1,15 +1,19 @@
 """Where voices are kept: stored once, found again, deleted, and safe from bad ids, bad files and full disks."""
 
 import errno
+import hashlib
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save
 
 from tests.fakes.voices import MODEL, named, random_voice, voice_store
 from tts_service.errors import CallerError, Reason, ServiceError
@@ -40,6 +44,12 @@ def same(one: VoiceConditionals, other: VoiceConditionals) -> bool:
 def path_of(store: VoiceStore, voice_id: str) -> Path:
     """Return where a voice's file is."""
     return store.folder / f"{voice_id}.safetensors"
+
+
+def contents(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """Return a file's tensors and its document."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["greenroom_voice"])  # noqa: SIM118  # It is no mapping.
 
 
 def expect_not_found(store: VoiceStore, voice_id: str) -> None:
@@ -335,3 +345,70 @@ def test_foreign_names_in_the_folder_are_left_alone(store: VoiceStore) -> None:
     assert ["default", voice_id] == list(store.voices)
     assert 4 == len(list(store.folder.iterdir()))
     assert 2 == len(store.voices)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created_unix_seconds": float("nan")},
+        {"created_unix_seconds": 1e300},
+        {"created_unix_seconds": -1.0},
+        {"created_unix_seconds": 10**400},
+        {"languages": []},
+        {"models": []},
+        {"format": 99},
+    ],
+)
+def test_file_that_says_what_cannot_be_is_skipped(store: VoiceStore, change: dict[str, object]) -> None:
+    """A file with a good sum may still hold what no list of voices can show."""
+    good, other = added(store, 1), added(store, 2)
+    tensors, about = contents(path_of(store, other))
+    voice = {**about["voice"], **change}
+    total = hashlib.sha256(json.dumps(voice, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode() + tensor.numpy().tobytes())
+    document = json.dumps({"sha256": total.hexdigest(), "voice": voice})
+    path_of(store, other).write_bytes(save(tensors, metadata={"greenroom_voice": document}))
+
+    assert ["default", good] == list(store.voices)
+
+
+def test_file_whose_numbers_have_another_form_is_skipped(store: VoiceStore) -> None:
+    """A number that numpy does not know is no voice's, and no error of the list."""
+    voice_id = added(store)
+    path = path_of(store, voice_id)
+    tensors, about = contents(path)
+    tensors["flow.speaker"] = tensors["flow.speaker"].bfloat16()
+    path.write_bytes(save(tensors, metadata={"greenroom_voice": json.dumps(about)}))
+
+    expect_not_found(store, voice_id)
+
+
+def test_document_that_nests_without_end_is_skipped(store: VoiceStore) -> None:
+    """A header of brackets is not read to its bottom."""
+    voice_id = added(store)
+    header = b"[" * 1_000_000
+    path_of(store, voice_id).write_bytes(len(header).to_bytes(8, "little") + header)
+
+    expect_not_found(store, voice_id)
+
+
+def test_voices_that_another_process_deletes_are_not_remembered(store: VoiceStore) -> None:
+    """What the store knows about files is bounded by the files that there are."""
+    for seed in range(5):
+        path_of(store, added(store, seed)).unlink()
+    added(store, 9)
+
+    assert ["default"] == list(store.voices)[:1]
+    assert "| 1 seen |" in repr(store)
+
+
+@pytest.mark.parametrize("voice_id", ["../default", "v" + "0" * 31 + "/", "v" + "0" * 32 + "\n", "V" + "0" * 32, ""])
+def test_id_of_another_form_reaches_no_file(store: VoiceStore, voice_id: str) -> None:
+    """An id that is not exactly one of ours is not looked for, read or deleted."""
+    added(store)
+    with pytest.raises(CallerError):
+        store.delete(voice_id)
+
+    assert store.facts(voice_id) is None
+    assert 1 == len(list(store.folder.iterdir()))

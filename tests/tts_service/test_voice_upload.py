@@ -287,3 +287,26 @@ async def test_service_without_voices_says_so(desk: VoiceDesk, monkeypatch: pyte
     reason, message = await refusal(desk.create(pieces_of(GOOD)))
 
     assert ("BAD_CONFIG", True) == (reason, "makes no voices" in message)
+
+
+async def test_fault_of_a_library_is_the_engines_and_its_words_stay_here(
+    desk: VoiceDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is ENGINE_FAULT for the client, without a word of what it was, and holds nothing."""
+
+    def fails(voice_id: str) -> None:
+        raise RuntimeError("a path that is nobody's business: " + voice_id)
+
+    monkeypatch.setattr(desk.store, "facts", fails)
+    reason, words = await refusal(desk.create(pieces_of(GOOD)))
+    await until(lambda: desk.uses() == 0)
+
+    assert "ENGINE_FAULT" == reason
+    assert "business" not in words
+
+
+async def test_upload_while_the_service_drains_is_refused(desk: VoiceDesk) -> None:
+    """A service that stops begins no voice."""
+    desk.places.drain(0.0)
+
+    assert "DRAINING" == (await refusal(desk.create(pieces_of(GOOD))))[0]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.fakes.damaged_archives import damaged_archives
 from tts_service.models.chatterbox.host_master import allocate_master, read_tensor
 from tts_service.models.chatterbox.weight_file import (
     DTYPES,
@@ -90,6 +91,7 @@ def _header(entries: object, data: bytes = b"") -> bytes:
         (b"PK\x03\x04 this is a zip archive", "is not a safetensors file"),
         (struct.pack("<Q", 1000) + b'{"a', "is truncated within its header"),
         (struct.pack("<Q", 4) + b"{{{{", "is not a safetensors file (its header is not JSON)"),
+        (struct.pack("<Q", 1_000_000) + b"[" * 1_000_000, "is not a safetensors file (its header is not JSON)"),
         (_header([1, 2]), "is not a safetensors file"),
         (_header({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, b"1234"), "is truncated: "),
         (_header({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 12]}}, b"1" * 16), "a has 12 bytes for (4,)"),
@@ -154,3 +156,18 @@ def test_error_of_the_disk_is_said_in_words(error: Exception, what: str) -> None
     problem = file_problem(Path("folder", "ve.pt"), error)
 
     assert ("ve.pt", "", what) == (problem.file, problem.key, problem.what)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_archive_with_a_damaged_description_is_read_or_refused(tmp_path: Path) -> None:
+    """Whatever the unpickler stumbles over becomes a word about the file, never an error of its own."""
+    path = _written(tmp_path, ".pt")
+    refused = 0
+    for data in damaged_archives(path.read_bytes(), count=300):
+        path.write_bytes(data)
+        try:
+            stored_tensors(path)
+        except UnreadableFileError:
+            refused += 1
+
+    assert refused > 150

@@ -72,6 +72,12 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         if voices is not None:
             self._wire_limits.MergeFrom(voices.limits.message())
 
+    @property
+    def places(self) -> tuple[Sessions, ...]:
+        """Who must hear of a drain besides the sessions: uploads, which end like them or are refused."""
+        uploads = () if self._uploads is None else (self._uploads.places,)
+        return (self._detection.places, *uploads)
+
     # --- speech -------------------------------------------------------------------------------------------------
 
     async def StreamingSynthesize(  # type: ignore[override]  # noqa: N802  # The wire's name; grpc.aio also takes handlers that write.
@@ -194,14 +200,14 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     async def GetVoice(self, request: pb.GetVoiceRequest, context: Any) -> pb.GetVoiceResponse:  # noqa: N802
         """Describe one voice."""
         try:
-            return voices.get_voice(self._offer, request)
+            return await asyncio.to_thread(voices.get_voice, self._offer, request)
         except GreenroomError as error:
             await abort_async(context, error)
 
     async def ListVoices(self, request: pb.ListVoicesRequest, context: Any) -> pb.ListVoicesResponse:  # noqa: N802
         """List voices."""
         try:
-            return voices.list_voices(self._offer, request)
+            return await asyncio.to_thread(voices.list_voices, self._offer, request)
         except GreenroomError as error:
             await abort_async(context, error)
 
@@ -215,6 +221,8 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             made = await self._uploads.create(request_iterator)
         except GreenroomError as error:
             log.info("voice_refused", reason=error.reason.value, message=error.message)
+            await abort_async(context, error)
+        except Exception as error:  # noqa: BLE001  # What an upload makes a library raise goes to the log alone.
             await abort_async(context, error)
         log.info("voice_created", voice=made.voice.id, already_there=made.already_there)
         return made

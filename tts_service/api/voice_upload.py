@@ -51,7 +51,7 @@ class VoiceUploadLimits:
 class VoiceUploads:
     """Makes voices of what clients upload. `rules` are those of each model that makes voices, by its id.
 
-    `places` bounds the uploads at once, `executor` how many of them compute.
+    `places` bounds the uploads at once and hears of a drain, `executor` how many of them compute.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class VoiceUploads:
         self._engine = engine
         self._offer = offer
         self._rules = rules
-        self._places = places
+        self.places = places
         self._executor = executor
 
     async def create(self, request_iterator: AsyncIterator[pb.CreateVoiceRequest]) -> pb.CreateVoiceResponse:
         """Read the upload and answer with the voice; raise BAD_CONFIG, BAD_AUDIO, AT_CAPACITY or what leases raise."""
-        with self._places.admitted(), ExitStack() as called:
+        with self.places.admitted(), ExitStack() as called:
             try:
                 async with asyncio.timeout(self.limits.upload_seconds):
                     wanted, content = await self._upload(request_iterator, called)
@@ -167,7 +167,7 @@ class VoiceUploads:
         self._engine.borrow(module, lambda lent: encoding.step({module: lent}))
 
     def __repr__(self) -> str:
-        return f"<VoiceUploads {self._places!r} into {self.store!r}>"
+        return f"<VoiceUploads {self.places!r} into {self.store!r}>"
 
 
 def _check_wanted(is_gone: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from itertools import islice
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.responses import wire_voice
@@ -32,12 +33,17 @@ def delete_voice(offer: Offer, store: VoiceStore | None, request: pb.DeleteVoice
 
 
 def list_voices(offer: Offer, request: pb.ListVoicesRequest) -> pb.ListVoicesResponse:
-    """Return a page of voices; raise BAD_CONFIG for a bad size or a token that is not ours."""
+    """Return a page of voices; raise BAD_CONFIG for a bad size or a token that is not ours. May wait for the disk.
+
+    Pages go on behind the last id of the one before, so that voices which come and go meanwhile shift no other.
+    """
     if not 0 <= request.page_size <= PAGE_MAX:
         raise bad_config("page_size", f"must be between 0 and {PAGE_MAX}, not {request.page_size}")
     after = _after(request.page_token)
     size = request.page_size or PAGE_DEFAULT
-    rest = [voice for _, voice in sorted(offer.voices.items()) if voice.id > after]
+    # A voice may be deleted between its listing and its look-up.
+    voices = (offer.voices.get(voice_id) for voice_id in sorted(offer.voices) if voice_id > after)
+    rest = list(islice((voice for voice in voices if voice is not None), size + 1))
     page, more = rest[:size], len(rest) > size
     return pb.ListVoicesResponse(
         voices=[wire_voice(voice) for voice in page], next_page_token=_token(page[-1].id) if more else ""

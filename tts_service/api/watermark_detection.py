@@ -52,7 +52,7 @@ class Detection:
     def __init__(self, engine: Engine, limits: DetectionLimits, *, places: Sessions, executor: Executor) -> None:
         self.limits = limits
         self._engine = engine
-        self._places = places
+        self.places = places
         self._executor = executor
 
     async def detect(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> pb.DetectWatermarkResponse:
@@ -64,7 +64,7 @@ class Detection:
             message = f"the upload was not complete within {self.limits.upload_seconds:g} s"
             raise ServiceError(Reason.IDLE_TIMEOUT, message) from None
 
-        with self._places.admitted():
+        with self.places.admitted():
             found = await asyncio.get_running_loop().run_in_executor(self._executor, self._look, data, audio_format)
         return pb.DetectWatermarkResponse(
             verdict=_VERDICTS[found.verdict], score=found.score, duration=duration(found.seconds)

@@ -14,7 +14,7 @@ from tts_service.residency.mover import Mover, RestoreFailedError
 from tts_service.residency.reports import phase_of
 from tts_service.residency.situation import Move, Residence, fits_beside, home_bytes, residence_of
 from tts_service.residency.types import Authority, ModuleState, Tier
-from tts_service.residency.wishes import budget_bytes, pinned
+from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
 
 SAMPLE_SECONDS = 1.0
@@ -197,7 +197,10 @@ class MoveWorker:
         _log_move(move, moved_bytes=went.released_bytes, seconds=went.seconds)
 
     def _load_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
-        """Load a module for the first time; it rests away from home if that is its place, or it finds no room."""
+        """Load a module for the first time; it rests away from home if that is its place, or it finds no room.
+
+        What somebody has wished for meanwhile is its place.
+        """
         move = self._set_out_first(spec, Tier.HOST)
         try:
             self._came(move, self.store.load_first(spec))
@@ -209,10 +212,14 @@ class MoveWorker:
         if pinned and not fits:
             bound = budget_bytes(situation.wishes)
             raise StartupError(f"{spec.name} is pinned, and what is pinned does not fit into {bound:,} bytes")
-        tier = situation.home if fits and (pinned or spec.rests_at_home) else situation.away
+        wish = wish_for(situation.wishes, spec.name, home=situation.home)
+        wanted = situation.home if spec.rests_at_home else situation.away
+        tier = wanted if wish is None else wish.tier
+        if tier is situation.home and not fits:
+            tier = situation.away
         if tier is not Tier.HOST:
-            self._make(self._set_out_first(spec, tier))
-            self._check_first(spec, pinned=pinned)
+            self._make(self._set_out_first(spec, tier, Authority.DEFAULT if wish is None else wish.authority))
+            self._check_first(spec, pinned=pinned and tier is situation.home)
 
     def _check_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
         """Raise StartupError for a module that the device does not take; if memory is short, it may wait on HOST."""
@@ -222,10 +229,10 @@ class MoveWorker:
         if residence.state is ModuleState.BROKEN or (pinned and away):
             raise StartupError(f"{spec.name} could not be brought to the device; the log says why")
 
-    def _set_out_first(self, spec: ModuleSpec, target: Tier) -> Move:
+    def _set_out_first(self, spec: ModuleSpec, target: Tier, authority: Authority = Authority.DEFAULT) -> Move:
         with self._guard.changing() as register:
             tier = residence_of(register.situation, spec.name).tier
-            move = Move(module=spec.name, source=tier, target=target, authority=Authority.DEFAULT)
+            move = Move(module=spec.name, source=tier, target=target, authority=authority)
             register.set_out(move)
         return move
 

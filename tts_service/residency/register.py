@@ -175,9 +175,12 @@ class Register:
         return self.tally.restore_seconds(module, restored_from(self.situation, residence))
 
     def obstacle(self, module: ModuleName, tier: Tier | None) -> str:
-        """Return why a module is not where an operator put it, empty if it is."""
+        """Return why a module is not where an operator put it, empty if it is.
+
+        While modules are loaded for the first time, none has come to rest: each is brought home to be measured.
+        """
         residence = residence_of(self.situation, module)
-        if tier is None or (residence.tier is tier and residence.state is ModuleState.RESTING):
+        if tier is None or (self.opened and residence.tier is tier and residence.state is ModuleState.RESTING):
             return ""
         if residence.state is ModuleState.BROKEN:
             return BROKEN

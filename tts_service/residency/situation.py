@@ -159,7 +159,7 @@ def occupied_bytes(situation: Situation) -> int:
 def begin_move(situation: Situation, move: Move) -> Situation:
     """Note that a module has set out."""
     wish = wish_for(situation.wishes, move.module, home=situation.home)
-    homeward = move.target is situation.home
+    for_request = move.target is situation.home and move.authority is Authority.DEMAND
     return _with(
         situation,
         replace(
@@ -167,7 +167,7 @@ def begin_move(situation: Situation, move: Move) -> Situation:
             state=ModuleState.RESTORING if move.target < move.source else ModuleState.EVICTING,
             bound_for=move.target,
             moved_by=move.authority,
-            guest=homeward and wish is not None and wish.tier is not situation.home,
+            guest=for_request and wish is not None and wish.tier is not situation.home,
         ),
     )
 

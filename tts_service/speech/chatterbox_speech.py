@@ -240,19 +240,11 @@ class ChatterboxSegment:
 
 
 def model_settings(model: ChatterboxModel) -> SettingValues:
-    """Return the settings that a model has, with its defaults, by their names on the wire."""
-    return {_wire_name(name): value for name, value in settings_of(default_sampling(model), model).items()}
+    """Return the settings that a model has, with its defaults."""
+    return settings_of(default_sampling(model), model)
 
 
 def sampling_of(settings: SettingValues, model: ChatterboxModel) -> Sampling:
     """Return a request's settings, whose values have been checked against the model's, as the token loop takes them."""
-    own: dict[str, Any] = {_own_name(name): value for name, value in settings.items()}
+    own: dict[str, Any] = dict(settings)
     return replace(default_sampling(model), **own)
-
-
-def _wire_name(name: str) -> str:
-    return "max_segment_tokens" if name == "max_tokens" else name
-
-
-def _own_name(name: str) -> str:
-    return "max_tokens" if name == "max_segment_tokens" else name

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Final
 
 from tts_service.errors import Reason, bad_config
+from tts_service.speech.language_tags import spoken_language
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
 
 MAX_NAME_CHARS: Final = 128
@@ -64,9 +65,9 @@ def _model(wanted: str, offer: Offer) -> ModelFacts:
 
 
 def _language(wanted: str, model: ModelFacts) -> str:
-    for tag in model.languages:
-        if tag.lower() == wanted.lower():
-            return tag
+    found = spoken_language(wanted, model.languages)
+    if found is not None:
+        return found
     listed = ", ".join(model.languages)
     description = f"model {model.id!r} does not speak {wanted[:64]!r}; it speaks {listed}"
     raise bad_config("spec.languages", description, Reason.BAD_LANGUAGE)

@@ -13,17 +13,17 @@ import numpy as np
 from tts_service.speech import watermark
 from tts_service.speech.encoded_audio import AudioEncoder, withheld_samples
 from tts_service.speech.speech_model import Modules, SegmentSpeech, UtteranceSpeech
+from tts_service.speech.token_guards import usual_tokens
 from tts_service.speech.watermark import WatermarkStream
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, EncodedPiece, Encoding, Segment, Waveform
+
+SAMPLES_PER_TOKEN = MODEL_SAMPLE_RATE_HERTZ // 25
 
 EMPTY_SECONDS = 0.2
 """What is sent for text with nothing to say: long enough for a player to notice, short enough not to be a pause."""
 
 SILENCE_PEAK = 10 ** (-50 / 20)
 """Samples below -50 dBFS at a segment's start are silence; speech onsets are above it within a frame."""
-
-CHARACTERS_PER_SECOND = 15
-"""Of English speech; what is heard of a segment is told by it only while the segment's end is not known."""
 
 KEPT_LEAD_SAMPLES = MODEL_SAMPLE_RATE_HERTZ // 100
 """10 ms of the silence before speech stay, so that a soft onset is not cut."""
@@ -64,7 +64,9 @@ class UtteranceAudio:
         return self._current
 
     def advance(self, segment: "SegmentAudio", leased: Modules) -> None:
-        """Take the next step of a segment; when it was the last, pause after it."""
+        """Take the next step of a segment; when it was the last, pause after it. Nothing, if it was discarded."""
+        if self.discarded:
+            return
         wave = segment.lead.trimmed(segment.speech.step(leased))
         if len(wave):
             self._write(wave)
@@ -82,8 +84,15 @@ class UtteranceAudio:
             end = max(end, segment.start + estimated_samples(segment.segment.text))
         return self._at_format_rate(segment.start), self._at_format_rate(end)
 
+    @property
+    def has_piece(self) -> bool:
+        """Whether `next_piece` has one to give, so that the encoder is leased for nothing else."""
+        return not self.discarded and self._marks.ready
+
     def next_piece(self, encoder: WatermarkEncoder) -> EncodedPiece | None:
-        """Mark and code the next block; None if that needs more audio."""
+        """Mark and code the next block; None if that needs more audio, or if nobody wants it any more."""
+        if self.discarded:
+            return None
         block = self._marks.next_block(encoder)
         return None if block is None else self._encoder.write(block)
 
@@ -117,8 +126,8 @@ class UtteranceAudio:
 
 
 def estimated_samples(text: str) -> int:
-    """Return about how long a text takes to say: English at 15 characters a second."""
-    return round(len(text) / CHARACTERS_PER_SECOND * MODEL_SAMPLE_RATE_HERTZ)
+    """Return about how long a text takes to say; it tells what was heard of a segment whose end is not known yet."""
+    return round(usual_tokens(text) * SAMPLES_PER_TOKEN)
 
 
 class SegmentAudio:

@@ -1,10 +1,11 @@
-"""How a speech token is chosen from logits: the settings, their limits, and upstream's order of operations.
+"""How a speech token is chosen from logits: the settings, and upstream's order of operations.
 
 Rules
 * English and Multilingual: guidance, (alignment guard), repetition penalty, temperature, min-p, top-p.
 * Turbo: temperature, top-k, top-p, repetition penalty last, so that it changes the odds among what was kept.
 * Each operation gives what transformers' logits processor of the same name gives. Settings that change nothing cost
   nothing.
+* Their limits are those of every request, `session_config.SETTING_RANGES`.
 * What a model has not cannot be asked of it: upstream ignores it with a line in the log, here it is an error.
 """
 
@@ -16,14 +17,12 @@ import torch
 
 from tts_service.errors import bad_config
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-
-MAX_TOKENS: Final = 1_000
-"""Tokens of a segment, 40 s; upstream's limit too (`max_new_tokens`, `max_gen_len`)."""
+from tts_service.speech.session_config import MAX_SEGMENT_TOKENS, SETTING_RANGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """A request's settings; each is a value of the request and never of the voice or the network.
+    """A request's settings, by their names on the wire; values of the request, never of the voice or the network.
 
     `temperature` flattens (above 1) or sharpens; `top_p`, `min_p` and `top_k` (0: off) keep what is likely;
     `repetition_penalty` (1: off) makes tokens that were said less likely; `cfg_weight` is how far guidance leads away
@@ -37,7 +36,7 @@ class Sampling:
     repetition_penalty: float = 1.2
     cfg_weight: float = 0.5
     exaggeration: float = 0.5
-    max_tokens: int = MAX_TOKENS
+    max_segment_tokens: int = MAX_SEGMENT_TOKENS
 
 
 _DEFAULTS: Final = {
@@ -47,21 +46,7 @@ _DEFAULTS: Final = {
 }
 """Defaults of upstream's three `generate()`."""
 
-LIMITS: Final[dict[str, tuple[float, float]]] = {
-    "temperature": (0.05, 5.0),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "top_k": (0, 10_000),
-    "repetition_penalty": (0.1, 10.0),
-    "cfg_weight": (0.0, 5.0),
-    "exaggeration": (0.0, 2.0),
-    "max_tokens": (1, MAX_TOKENS),
-}
-"""Lowest and highest value of each setting. Upstream's demos (`multilingual_app.py`, `gradio_tts_turbo_app.py`, in its
-repository and not in the package) offer temperatures of 0.05 to 5, exaggeration of 0.25 to 2, a weight of 0 to 1, a
-penalty of 1 to 2 and a top-k up to 1,000; upstream checks nothing. Beyond ours floats overflow or no speech is left."""
-
-_WHOLE: Final = frozenset({"top_k", "max_tokens"})
+_WHOLE: Final = frozenset({"top_k", "max_segment_tokens"})
 
 _MISSING: Final = {
     ChatterboxModel.ENGLISH: frozenset({"top_k"}),
@@ -85,7 +70,7 @@ def check_sampling(sampling: Sampling, model: ChatterboxModel) -> None:
     """Raise CallerError for the first setting that is no number, out of its limits, or not the model's."""
     for setting in fields(sampling):
         name, value = setting.name, getattr(sampling, setting.name)
-        low, high = LIMITS[name]
+        low, high = SETTING_RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int if name in _WHOLE else int | float):
             raise bad_config(f"sampling.{name}", f"is {value!r}, which is not a {'whole ' * (name in _WHOLE)}number")
         if not low <= value <= high:

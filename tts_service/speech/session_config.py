@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from itertools import islice
 from typing import TypeVar
 
 from tts_service.errors import CallerError, FieldViolation, Reason, bad_config
+from tts_service.speech.language_tags import spoken_language
 from tts_service.types import AudioFormat
 
 Number = TypeVar("Number", int, float)
@@ -22,6 +24,11 @@ MAX_SEED = 2**63 - 1
 SPEAKING_RATE_RANGE = (0.5, 2.0)
 BUFFER_DELAY_SECONDS_RANGE = (0.0, 60.0)
 AUDIO_AHEAD_SECONDS_RANGE = (0.5, 60.0)
+VOICES_NAMED = 8
+"""Voices that an error names; ListVoices names all."""
+
+MAX_SEGMENT_TOKENS = 1_000
+"""Speech tokens of a segment, 40 s; upstream's limit too (`max_new_tokens`, `max_gen_len`)."""
 
 SETTING_RANGES: Mapping[str, tuple[int | float, int | float]] = {
     "temperature": (0.05, 5.0),
@@ -31,11 +38,11 @@ SETTING_RANGES: Mapping[str, tuple[int | float, int | float]] = {
     "repetition_penalty": (0.1, 10.0),
     "cfg_weight": (0.0, 5.0),
     "exaggeration": (0.0, 2.0),
-    "max_segment_tokens": (1, 1_000),
+    "max_segment_tokens": (1, MAX_SEGMENT_TOKENS),
 }
-"""Lowest and highest value of each setting. Temperatures and exaggeration are those that upstream's demo offers, up to
-their top; 1,000 tokens, 40 s, are upstream's own limit; beyond the others floats overflow or nothing is left of speech.
-"""
+"""Lowest and highest value of each setting. Upstream's demos (`multilingual_app.py`, `gradio_tts_turbo_app.py`, in its
+repository and not in the package) offer temperatures of 0.05 to 5, exaggeration of 0.25 to 2, a weight of 0 to 1, a
+penalty of 1 to 2 and a top-k up to 1,000; upstream checks nothing. Beyond ours floats overflow or no speech is left."""
 
 
 class Aggregation(Enum):
@@ -70,7 +77,7 @@ class VoiceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """A model as it is listed. `settings` are all that it has, with its defaults.
+    """A model as it is listed. `settings` are all that it has, with its defaults; `default_voice` is empty for none.
 
     `tags` are sounds that its text may ask for, `missing_languages` those that it would speak, with what is missing.
     """
@@ -229,10 +236,10 @@ def _model(wanted: str | None, offer: Offer) -> ModelFacts:
 
 def _voice(wanted: str | None, model: ModelFacts, offer: Offer) -> VoiceFacts:
     name = model.default_voice if wanted is None else wanted
-    voice = offer.voices.get(name)
+    voice = offer.voices.get(name) if name else None
     if voice is None or model.id not in voice.models:
-        usable = _listed(v.id for v in offer.voices.values() if model.id in v.models)
-        description = f"model {model.id!r} has no voice {name!r}; there is {usable}"
+        missing = f"no voice {name!r}" if name else "no default voice"
+        description = f"model {model.id!r} has {missing}; {_voices_there(model, offer)}"
         raise CallerError(
             Reason.VOICE_NOT_FOUND,
             f"voice: {description}",
@@ -242,19 +249,24 @@ def _voice(wanted: str | None, model: ModelFacts, offer: Offer) -> VoiceFacts:
     return voice
 
 
+def _voices_there(model: ModelFacts, offer: Offer) -> str:
+    """Name some voices of a model; there may be a thousand, and each may go while they are looked through."""
+    found = ((voice_id, offer.voices.get(voice_id)) for voice_id in offer.voices)
+    usable = (voice_id for voice_id, voice in found if voice is not None and model.id in voice.models)
+    some = list(islice(usable, VOICES_NAMED + 1))
+    more = ", ..." if len(some) > VOICES_NAMED else ""
+    return f"there is {_listed(some[:VOICES_NAMED])}{more}" if some else "there is none: make one with CreateVoice"
+
+
 def _language(wanted: str | None, voice: VoiceFacts, model: ModelFacts) -> str:
-    if wanted is None:
-        return voice.languages[0]
-    # A model that speaks a language speaks its regions, as well as it can: "en" answers for "en-GB".
-    for form in (wanted, wanted.replace("_", "-").partition("-")[0]):
-        for tag in voice.languages:
-            if tag.lower() == form.lower() and tag in model.languages:
-                return tag
-    raise bad_config(
-        "language",
-        f"voice {voice.id!r} does not speak {wanted!r}; it speaks {_listed(voice.languages)}",
-        Reason.BAD_LANGUAGE,
-    )
+    usable = [tag for tag in voice.languages if tag in model.languages]
+    found = next(iter(usable), None) if wanted is None else spoken_language(wanted, usable)
+    if found is None:
+        asked = "what the model speaks here" if wanted is None else repr(wanted)
+        speaks = _listed(usable) if usable else "nothing of that"
+        description = f"voice {voice.id!r} does not speak {asked}; it speaks {speaks}"
+        raise bad_config("language", description, Reason.BAD_LANGUAGE)
+    return found
 
 
 def _speaking_rate(wanted: float | None, model: ModelFacts) -> float:

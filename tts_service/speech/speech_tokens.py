@@ -184,7 +184,7 @@ class SpeechTokens:
             return TokenFinish.LOOP
         if request.text_budget is not None and count >= request.text_budget:
             return TokenFinish.TEXT_BUDGET
-        limit = request.sampling.max_tokens + (1 if is_turbo else 0)
+        limit = request.sampling.max_segment_tokens + (1 if is_turbo else 0)
         return TokenFinish.TOKEN_LIMIT if count >= limit else None
 
     def _end(self, finish: TokenFinish) -> None:

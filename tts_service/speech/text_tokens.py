@@ -15,6 +15,7 @@ import torch
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import upstream
+from tts_service.speech.language_tags import spoken_language
 
 TURBO_TAGS: Final = (
     "[clear throat]",
@@ -38,9 +39,6 @@ _MODULES: Final = {
     ChatterboxModel.MULTILINGUAL: "mtl_tts",
     ChatterboxModel.TURBO: "tts_turbo",
 }
-
-_UPSTREAM_LANGUAGES: Final = {"nb": "no", "nn": "no", "iw": "he", "cmn": "zh", "arb": "ar", "zsm": "ms"}
-"""Languages that upstream knows under another code: both Norwegian ones, and codes for what its code means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +82,9 @@ def languages(model: ChatterboxModel) -> tuple[str, ...]:
 
 def language_id(tag: str, model: ChatterboxModel) -> str:
     """Return upstream's id for a BCP 47 tag, such as "pt" for "pt-BR". BAD_LANGUAGE if the model does not speak it."""
-    primary = tag.replace("_", "-").partition("-")[0].lower()
     known = languages(model)
-    found = _UPSTREAM_LANGUAGES.get(primary, primary)
-    if found not in known:
+    found = spoken_language(tag, known)
+    if found is None:
         description = f"{tag!r} is not spoken by the {model} model; it speaks {', '.join(sorted(known))}"
         raise bad_config("language", description, Reason.BAD_LANGUAGE)
     return found

@@ -13,7 +13,12 @@ BASE_TOKENS: Final = 75
 LETTER_TOKENS: Final = 4
 HEAVY_TOKENS: Final = 18
 """Tokens (40 ms each) for a letter or space, and for a character that is a syllable or a word when spoken: digits,
-symbols, CJK. English takes about 1.7 a letter and Chinese about 6 a character, so budgets are twice the usual rate."""
+symbols, CJK."""
+
+USUAL_LETTER_TOKENS: Final = 5 / 3
+USUAL_HEAVY_TOKENS: Final = 6.0
+"""What such characters usually take: English is spoken at 15 letters a second, Chinese at 4 characters. Budgets are
+more than twice as much."""
 
 _SYLLABIC: Final = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL SYLLABLE")
 
@@ -28,6 +33,11 @@ LOOP_TURNS: Final = 3
 def token_budget(text: str) -> int:
     """Return how many speech tokens a text may take: about twice what it usually does, and 3 s."""
     return BASE_TOKENS + sum(HEAVY_TOKENS if _is_heavy(character) else LETTER_TOKENS for character in text)
+
+
+def usual_tokens(text: str) -> float:
+    """Return about how many speech tokens a text takes."""
+    return sum(USUAL_HEAVY_TOKENS if _is_heavy(character) else USUAL_LETTER_TOKENS for character in text)
 
 
 def _is_heavy(character: str) -> bool:

@@ -1,7 +1,6 @@
 """A voice that upstream's own code made (`conds.pt`), as somebody sends it: nothing in it is run, nothing believed."""
 
 import io
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from tts_service.errors import CallerError, bad_config
 from tts_service.models.chatterbox.conditionals import read_conditionals
 from tts_service.models.chatterbox.layout import CONDITIONALS_FILE
 from tts_service.models.chatterbox.upstream import quiet
+from tts_service.models.chatterbox.weight_file import ARCHIVE_ERRORS
 from tts_service.models.chatterbox.weight_problems import BadWeightsError
 from tts_service.speech.mel_flow import MelPrompt
 from tts_service.speech.token_prompt import TokenVoice
@@ -63,7 +63,7 @@ def _content(data: bytes) -> Any:
     try:
         with quiet():  # Torch warns of sparse tensors, which are refused anyway.
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except ARCHIVE_ERRORS as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise _bad(f"it is damaged, or holds more than tensors ({first[:200]})") from error
 

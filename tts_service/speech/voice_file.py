@@ -31,6 +31,9 @@ SPEAKER_EMBEDDING_VALUES: Final = 256
 MAX_PROMPT_TOKENS: Final = {"t3.tokens": 375, "flow.tokens": 250}
 """Turbo's T3 takes 15 s of a reference, every flow 10 s; no voice of upstream's has more."""
 
+LATEST_UNIX_SECONDS: Final = 253_402_300_799.0
+"""The end of the year 9999, beyond which a Timestamp on the wire cannot go."""
+
 _HEADER_LENGTH_BYTES: Final = 8
 
 
@@ -62,9 +65,10 @@ def read_voice(data: bytes) -> StoredVoice:
         conditionals = VoiceConditionals.from_tensors(load(data))
         voice = _voice(document["voice"], conditionals)
         wanted = document["sha256"]
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise BadVoiceFileError(f"is no voice of this version ({error!r})") from error
-    if wanted != content_sum(voice):
+        found = content_sum(voice)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, SafetensorError) as error:
+        raise BadVoiceFileError(f"is no voice of this version ({str(error)[:200]!r})") from error
+    if wanted != found:
         raise BadVoiceFileError("is damaged: its content does not have its sum")
     problem = voice_problem(conditionals)
     if problem:
@@ -128,6 +132,10 @@ def _voice(about: Any, conditionals: VoiceConditionals) -> StoredVoice:
         description=str(about["description"]),
         created_unix_seconds=float(about["created_unix_seconds"]),
     )
+    if not facts.languages or not facts.models:
+        raise ValueError("no language, or no model")
+    if not 0.0 <= float(about["created_unix_seconds"]) <= LATEST_UNIX_SECONDS:
+        raise ValueError(f"made at {about['created_unix_seconds']}")
     return StoredVoice(facts=facts, weights=str(about["weights"]), conditionals=conditionals)
 
 

@@ -98,7 +98,10 @@ class VoiceStore:
     def ids(self) -> Iterator[str]:
         """Yield the ids of all voices, those that belong to models first."""
         yield from self._own
-        for name in self._names():
+        names = self._names()
+        for voice_id in set(self._seen).difference(name.removesuffix(SUFFIX) for name in names):
+            self.facts(voice_id)  # It is seen to be gone, and forgotten.
+        for name in names:
             voice_id = name.removesuffix(SUFFIX)
             if voice_id != name and self.facts(voice_id) is not None:
                 yield voice_id

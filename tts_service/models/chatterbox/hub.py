@@ -45,8 +45,8 @@ def hub_folder(
     if not download:
         raise StartupError(
             f"the weights of the {layout.model} model ({layout.repository}) are not in the cache "
-            f"{cache_folder or constants.HF_HUB_CACHE}: allow the download (about {DOWNLOAD_GIGABYTES} GB), name a "
-            "folder that has them, or use synthetic ones"
+            f"{cache_folder or constants.HF_HUB_CACHE}: allow the download (--download, about "
+            f"{DOWNLOAD_GIGABYTES} GB), name a folder that has them (--weights), or use synthetic ones"
         )
     try:
         folder = snapshot_download(

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,20 @@ from tts_service.models.chatterbox.weight_problems import WeightProblem
 
 MAX_HEADER_BYTES: Final = 100_000_000
 """The bound of the safetensors format; a first word beyond it is no length but some other file's first bytes."""
+
+ARCHIVE_ERRORS: Final = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
+)
+"""What torch raises over a damaged archive: its unpickler goes on until something does not fit."""
 
 _LENGTH_BYTES: Final = 8
 
@@ -71,7 +86,7 @@ def archive_content(path: Path, *, device: str) -> Any:
             raise UnreadableFileError("is truncated, or not a PyTorch archive")
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except ARCHIVE_ERRORS as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableFileError(f"is damaged, or not an archive of tensors ({first})") from error
 
@@ -114,7 +129,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
         text = file.read(length)
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise UnreadableFileError("is not a safetensors file (its header is not JSON)")

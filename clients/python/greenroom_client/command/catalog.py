@@ -81,7 +81,8 @@ def _info_table(info: ServiceInfo) -> Table:
     table = Table(title=f"{info.service_name} {info.version}", show_header=False)
     for model in info.models:
         languages = " ".join(model.languages)
-        about = f"{model.description} ({languages}; {model.sample_rate_hertz} Hz; voice {model.default_voice})"
+        voice = f"voice {model.default_voice}" if model.default_voice else "no voice of its own: --clone makes one"
+        about = f"{model.description} ({languages}; {model.sample_rate_hertz} Hz; {voice})"
         table.add_row(f"model {model.id}", about)
     table.add_row("encodings", " ".join(info.session_encodings))
     table.add_row("encodings of whole texts", " ".join(info.synthesize_encodings))

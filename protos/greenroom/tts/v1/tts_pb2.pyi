@@ -1571,7 +1571,7 @@ class Model(google.protobuf.message.Message):
     sample_rate_hertz: builtins.int
     """Its own sample rate."""
     default_voice: builtins.str
-    """The voice that is used when none is named."""
+    """The voice that is used when none is named; empty if one has to be."""
     creates_voices: builtins.bool
     """True if CreateVoice makes voices for it."""
     @property
