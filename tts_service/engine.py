@@ -40,6 +40,10 @@ _MARKING = frozenset({WATERMARK_ENCODER})
 log = structlog.get_logger(__name__)
 
 
+class StepAbandonedError(Exception):
+    """Nobody waits any more for the modules of a step, which was not begun."""
+
+
 class Engine:
     """Where steps run. It knows modules by name and steps as functions; what they compute is not its business.
 
@@ -66,12 +70,14 @@ class Engine:
         *,
         on_restore: Callable[[ModuleName, float | None], None] | None = None,
         on_start: Callable[[], None] | None = None,
+        on_wait: Callable[[Callable[[], object]], None] | None = None,
     ) -> tuple[Result, float]:
         """Run one step under a lease on its modules; return its result and the seconds that it computed.
 
         `on_restore` hears at once of each module that is away, `on_start` when a worker has taken the step up.
+        `on_wait` is given what ends a wait for modules; the step then raises StepAbandonedError.
         """
-        await self._ready(modules, on_restore)
+        await self._ready(modules, on_restore, on_wait)
         loop = asyncio.get_running_loop()
 
         def work() -> tuple[Result, float]:
@@ -82,7 +88,10 @@ class Engine:
         return await loop.run_in_executor(self._executor, work)
 
     async def _ready(
-        self, modules: frozenset[ModuleName], on_restore: Callable[[ModuleName, float | None], None] | None
+        self,
+        modules: frozenset[ModuleName],
+        on_restore: Callable[[ModuleName, float | None], None] | None,
+        on_wait: Callable[[Callable[[], object]], None] | None,
     ) -> None:
         ready = self.residency.prepare(modules)
         if ready.done():
@@ -91,9 +100,17 @@ class Engine:
         if on_restore is not None:
             for module in self.residency.away(modules):
                 on_restore(module, self.residency.expected_restore_seconds({module}))
+        waiting = asyncio.wrap_future(ready)
+        if on_wait is not None:
+            on_wait(waiting.cancel)
         try:
             # The manager ends the wait itself and says why; this bound only guards against its silence.
-            await asyncio.wait_for(asyncio.wrap_future(ready), self._restore_timeout_seconds + 1.0)
+            await asyncio.wait_for(waiting, self._restore_timeout_seconds + 1.0)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise StepAbandonedError from None
         except TimeoutError:
             message = f"modules did not come back within {self._restore_timeout_seconds:g} s"
             raise ServiceError(Reason.ENGINE_FAULT, message, retry_after_seconds=1.0) from None
@@ -139,6 +156,7 @@ class Renderer:
         self._orders: asyncio.Queue[RenderSegment | FinishAudio] = asyncio.Queue()
         self._audio: dict[str, UtteranceAudio] = {}
         self._claims: dict[str, Claim] = {}
+        self._stop_waiting: dict[str, Callable[[], object]] = {}
 
     def submit(self, order: Order) -> None:
         """Take an order."""
@@ -159,6 +177,9 @@ class Renderer:
         if audio is not None:
             audio.discard()
             self._claims.pop(utterance_id).release()
+        stop_waiting = self._stop_waiting.pop(utterance_id, None)
+        if stop_waiting is not None:
+            stop_waiting()
 
     async def run(self) -> None:
         """Carry out orders until cancelled."""
@@ -178,6 +199,8 @@ class Renderer:
                 await self._segment(order, audio)
             else:
                 await self._finish(order, audio)
+        except StepAbandonedError:
+            assert audio.discarded
         except GreenroomError as error:
             self._failed(order.utterance_id, error)
         except Exception:
@@ -248,14 +271,22 @@ class Renderer:
         self, order: RenderSegment | FinishAudio, modules: frozenset[ModuleName], step: Callable[[Modules], Result]
     ) -> tuple[Result, float]:
         utterance_id = order.utterance_id
-        return await self._engine.step(
-            modules,
-            step,
-            on_restore=lambda name, expected_seconds: self._emit(
-                RestoreAwaited(utterance_id=utterance_id, module=name, expected_seconds=expected_seconds)
-            ),
-            on_start=lambda: self._emit(RenderStarted(utterance_id=utterance_id)),
-        )
+
+        def on_wait(stop: Callable[[], object]) -> None:
+            self._stop_waiting[utterance_id] = stop
+
+        try:
+            return await self._engine.step(
+                modules,
+                step,
+                on_restore=lambda name, expected_seconds: self._emit(
+                    RestoreAwaited(utterance_id=utterance_id, module=name, expected_seconds=expected_seconds)
+                ),
+                on_start=lambda: self._emit(RenderStarted(utterance_id=utterance_id)),
+                on_wait=on_wait,
+            )
+        finally:
+            self._stop_waiting.pop(utterance_id, None)
 
     def __repr__(self) -> str:
         return f"<Renderer {self._orders.qsize()} orders | {len(self._audio)} utterances>"

@@ -249,6 +249,24 @@ async def test_discard_while_a_restore_is_awaited_computes_nothing(stage: Stage)
     assert not stage.kinds("first") & {AudioMade, SegmentMade, AudioFinished, RenderFailed}
 
 
+async def test_discard_while_a_restore_is_awaited_lets_the_next_order_begin(stage: Stage) -> None:
+    """The wait is given up with the utterance: the next one asks for the module while it is still away."""
+    stage.residency.place(ModuleName(VOICE), Tier.DISK, timeout_seconds=TIMEOUT_SECONDS)
+    stage.residency.place(ModuleName(VOICE), None, timeout_seconds=0)
+    stage.gate.clear()
+    stage.order("first")
+    await stage.until(RestoreAwaited, "first")
+    stage.renderer.submit(DiscardAudio(utterance_id="first"))
+    stage.order("second")
+    await stage.until(RestoreAwaited, "second")
+    still_away = not stage.gate.is_set()
+    stage.gate.set()
+    await stage.until(AudioFinished, "second")
+
+    assert still_away
+    assert RenderFailed not in stage.kinds("first") | stage.kinds("second")
+
+
 async def test_encoder_is_leased_for_pieces_alone() -> None:
     """Steps that bring little or no speech cost one lease each, and not a second one to find nothing to mark."""
     pieces: list[Waveform] = [

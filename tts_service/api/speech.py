@@ -216,9 +216,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     ) -> pb.CreateVoiceResponse:
         """Make a voice of what is uploaded."""
         try:
-            if self._uploads is None:
-                raise bad_config("spec.model", "this service speaks with a model that makes no voices")
-            made = await self._uploads.create(request_iterator)
+            made = await self._voice_uploads().create(request_iterator)
         except GreenroomError as error:
             log.info("voice_refused", reason=error.reason.value, message=error.message)
             await abort_async(context, error)
@@ -226,6 +224,11 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             await abort_async(context, error)
         log.info("voice_created", voice=made.voice.id, already_there=made.already_there)
         return made
+
+    def _voice_uploads(self) -> VoiceUploads:
+        if self._uploads is None:
+            raise bad_config("spec.model", "this service speaks with a model that makes no voices")
+        return self._uploads
 
     async def DeleteVoice(self, request: pb.DeleteVoiceRequest, context: Any) -> pb.DeleteVoiceResponse:  # noqa: N802
         """Delete a voice."""
