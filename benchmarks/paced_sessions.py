@@ -13,6 +13,7 @@ counts.
 """
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import numpy as np
 import psutil
 import uvloop
 
-from benchmarks.speaking import Figures, config, end, text
+from benchmarks.speaking import Figures, config, end, text, without_collections
 from greenroom.tts.v1 import tts_pb2 as pb
 from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
 from tts_service.api import responses
@@ -204,6 +205,7 @@ class PreparedService:
 
 
 async def _serve() -> None:
+    gc.freeze()  # As the service does.
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((PreparedService().handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -256,7 +258,8 @@ async def measure(sessions: int, seconds: float) -> dict[str, Any]:
             before = process.cpu_times()
             began = time.monotonic()
             spread = CHUNK_SECONDS / sessions
-            heard = await asyncio.gather(*(_one(channel, seconds, i * spread) for i in range(sessions)))
+            with without_collections():
+                heard = await asyncio.gather(*(_one(channel, seconds, i * spread) for i in range(sessions)))
             after, wall = process.cpu_times(), time.monotonic() - began
             stub: Any = pb_grpc.TextToSpeechServiceStub(channel)
             due_at = json.loads((await stub.GetServiceInfo(pb.GetServiceInfoRequest())).version)
