@@ -6,7 +6,7 @@ afterwards, so that its own work counts as little as can be.
 
 A chunk's cost is the time from the moment at which it is due to its arrival at the client, on the machine's common
 monotonic clock. It is due when pacing lets it leave (the outbox's own answer, asked for when the chunk became the next
-item), so that whatever made it late counts, however late it is. The service may let a chunk go up to a millisecond
+item), so that whatever made it late counts, however late it is. The service may let a chunk go up to two milliseconds
 before that, because timers are coarse; then it is due when it went. What timers and gRPC take alone, on the same
 machine in the same minute, is measured by `bare_grpc`. Every chunk after the first second of each session's audio
 counts.

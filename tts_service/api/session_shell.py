@@ -112,7 +112,7 @@ class SessionShell:
 
     async def _sleep(self) -> None:
         now = self._clock()
-        # Audio may leave TIMER_SECONDS early: half of that puts a timer's rounding before the time and not behind it.
+        # Half of what audio may be early by: a timer that rounds by a millisecond either way is then never late.
         wait_seconds = max(0.0, self.session.wake_at(now) - now - TIMER_SECONDS / 2)
         wait_seconds = min(wait_seconds, self.session.limits.idle_timeout_seconds)
         timer = asyncio.get_running_loop().call_later(wait_seconds, self._woken.set)

@@ -21,8 +21,11 @@ UTTERANCES_REMEMBERED = 16
 """Utterances whose playback is still understood after their audio has left."""
 
 
-TIMER_SECONDS = 0.001
-"""What timers may be early by (uvloop's count whole milliseconds); the lead is kept smaller by as much."""
+TIMER_SECONDS = 0.002
+"""What audio may leave early by, so that timers, which count whole milliseconds, never let it leave late.
+
+The lead is kept smaller by as much, so that no client is ahead of its bound.
+"""
 
 
 class Outbox:
