@@ -149,7 +149,7 @@ def _level(wave: torch.Tensor, start: int) -> torch.Tensor:
 def _networks(options: argparse.Namespace) -> Networks:
     if options.weights is None:
         # Planted weights belong to the tests; they are wanted here only when there are no others.
-        from tests.fakes.tiny_s3gen import planted_s3gen  # noqa: PLC0415
+        from tests.fakes.tiny_s3gen import planted_s3gen  # noqa: PLC0415  # See above.
 
         planted = planted_s3gen(options.size, meanflow=options.model is ChatterboxModel.TURBO, prompt_tokens=125)
         flow, vocoder, prompt = planted.flow, planted.vocoder, planted.prompt

@@ -11,7 +11,7 @@ from greenroom.tts.v1 import tts_pb2
 from greenroom_client import aio, sync
 from greenroom_client.config import SessionConfig
 from greenroom_client.errors import InvalidRequestError, NotFoundError, UnavailableError
-from greenroom_client.events import GuardedSegment, SpeechGuard
+from greenroom_client.events import GuardedSegment, SpeechGuard, UtteranceDone
 from greenroom_client.responses import session_event
 from greenroom_client.values import VoiceContent
 from tests.fakes.fake_speech_script import Script, unavailable
@@ -164,8 +164,9 @@ def test_done_tells_tokens_and_guards() -> None:
     )
     event = session_event(tts_pb2.StreamingSynthesizeResponse(utterance_done=done))
 
+    assert isinstance(event, UtteranceDone)
     assert (75, (SpeechGuard.LOOP, SpeechGuard.UNKNOWN)) == (
-        getattr(event, "speech_tokens", None),
-        tuple(each.guard for each in getattr(event, "guarded_segments", ())),
+        event.speech_tokens,
+        tuple(each.guard for each in event.guarded_segments),
     )
-    assert GuardedSegment(text_start=0, text_end=9, guard=SpeechGuard.LOOP) == event.guarded_segments[0]  # type: ignore[union-attr]
+    assert GuardedSegment(text_start=0, text_end=9, guard=SpeechGuard.LOOP) == event.guarded_segments[0]

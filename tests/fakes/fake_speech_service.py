@@ -151,7 +151,9 @@ class FakeSpeechService(tts_pb2_grpc.TextToSpeechServiceServicer):
 
     # --- about the service --------------------------------------------------------------------------------------
 
-    async def GetVoice(self, request: tts_pb2.GetVoiceRequest, context: Any) -> tts_pb2.GetVoiceResponse:  # noqa: N802
+    async def GetVoice(  # noqa: N802  # The wire's name.
+        self, request: tts_pb2.GetVoiceRequest, context: Any
+    ) -> tts_pb2.GetVoiceResponse:
         """Describe a voice."""
         async with self._rpc("GetVoice", context):
             if request.voice not in self.voices:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class VoiceDesk:
     def __init__(self, folder: Path, limits: VoiceUploadLimits, *, places: int) -> None:
         self.encoders = tiny_encoders()
         specs = [
-            ModuleSpec(name=name, load=lambda name=name: copy.deepcopy(self.encoders[name]), rests_at_home=False)  # type: ignore[misc]
+            ModuleSpec(name=name, load=partial(copy.deepcopy, self.encoders[name]), rests_at_home=False)
             for name in sorted(ENCODER_MODULES)
         ]
         mover = Mover(memory=ProcessMemory(), clock=time.perf_counter)
@@ -125,7 +126,8 @@ async def voice_desk(
     gc.freeze()  # As the service does: every move collects, and what was imported would cost it half a second.
     await asyncio.to_thread(desk.residency.start)
     server = grpc.aio.server()
-    tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(desk.service, without_bad_requests(server))  # type: ignore[no-untyped-call]
+    add_to = tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server
+    add_to(desk.service, without_bad_requests(server))  # type: ignore[no-untyped-call]  # Generated code has no types.
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

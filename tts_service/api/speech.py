@@ -197,14 +197,18 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
     # --- everything else ----------------------------------------------------------------------------------------
 
-    async def GetVoice(self, request: pb.GetVoiceRequest, context: Any) -> pb.GetVoiceResponse:  # noqa: N802
+    async def GetVoice(  # noqa: N802  # The wire's name.
+        self, request: pb.GetVoiceRequest, context: Any
+    ) -> pb.GetVoiceResponse:
         """Describe one voice."""
         try:
             return await asyncio.to_thread(voices.get_voice, self._offer, request)
         except GreenroomError as error:
             await abort_async(context, error)
 
-    async def ListVoices(self, request: pb.ListVoicesRequest, context: Any) -> pb.ListVoicesResponse:  # noqa: N802
+    async def ListVoices(  # noqa: N802  # The wire's name.
+        self, request: pb.ListVoicesRequest, context: Any
+    ) -> pb.ListVoicesResponse:
         """List voices."""
         try:
             return await asyncio.to_thread(voices.list_voices, self._offer, request)
@@ -230,7 +234,9 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             raise bad_config("spec.model", "this service speaks with a model that makes no voices")
         return self._uploads
 
-    async def DeleteVoice(self, request: pb.DeleteVoiceRequest, context: Any) -> pb.DeleteVoiceResponse:  # noqa: N802
+    async def DeleteVoice(  # noqa: N802  # The wire's name.
+        self, request: pb.DeleteVoiceRequest, context: Any
+    ) -> pb.DeleteVoiceResponse:
         """Delete a voice."""
         store = None if self._uploads is None else self._uploads.store
         try:
