@@ -9,10 +9,11 @@ from benchmarks.product_speech import TEXT
 from benchmarks.reference_tone import reference_samples
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import quiet
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.mel_flow import FRAMES_PER_TOKEN, MelPrompt
 from tts_service.speech.random_source import UpstreamRandom
 from tts_service.speech.sampling import default_sampling
-from tts_service.speech.speech_tokens import CODEBOOK_TOKENS, TokenRequest
+from tts_service.speech.speech_tokens import TokenRequest
 from tts_service.speech.text_tokens import text_tokens, text_vocabulary
 from tts_service.speech.token_backbone import run_backbone
 from tts_service.speech.token_cache import KeyValueCache

@@ -15,6 +15,7 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.loading import ModelWeights
 from tts_service.models.chatterbox.t3_network import t3_hyper_parameters
 from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
+from tts_service.models.chatterbox.vocabulary import START_TOKEN, STOP_TOKEN
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
 from tts_service.speech.session_config import Aggregation, Pacing, SessionConfig
 from tts_service.speech.text_tokens import text_vocabulary
@@ -24,8 +25,6 @@ from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, ModuleName, 
 TEXT: Final = (
     "Every actor waits in the green room until a voice calls, and comes on stage in the time that a breath takes."
 )
-STOP_TOKEN: Final = 6_562
-START_TOKEN: Final = 6_561
 
 
 class GivenVoices:

@@ -33,6 +33,7 @@ from tts_service.models.chatterbox.loading import open_weights
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.upstream import upstream
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.mel_chunks import ChunkSchedule
 from tts_service.speech.mel_flow import MelPrompt
 
@@ -183,7 +184,7 @@ def _tokens(options: argparse.Namespace, networks: Networks, seed: int) -> list[
         return [int(token) for token in options.tokens.read_text().split()]
     if options.weights is not None:
         return [int(token) for token in networks.prompt.tokens]
-    drawn = torch.randint(0, 6561, (150,), generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randint(0, CODEBOOK_TOKENS, (150,), generator=torch.Generator().manual_seed(seed))
     return [int(token) for token in drawn]
 
 

@@ -17,11 +17,12 @@ from tts_service.models.chatterbox.layout import CONDITIONALS_FILE
 from tts_service.models.chatterbox.loading import ModelWeights
 from tts_service.models.chatterbox.t3_network import t3_hyper_parameters
 from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
+from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 from tts_service.models.chatterbox.weight_identity import voice_weights_sum
 from tts_service.models.chatterbox_catalog import LoadProgress, chatterbox_catalog
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
-from tts_service.speech.text_tokens import TURBO_TAGS, text_vocabulary
+from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.speech.voice_encoding import encoding_rules
 from tts_service.speech.voice_store import OwnVoice, VoiceStore

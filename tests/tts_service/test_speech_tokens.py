@@ -12,9 +12,10 @@ import torch
 from tests.fakes.tiny_t3 import STOP, tiny_t3, tiny_text, tiny_voice
 from tts_service.errors import CallerError, Reason, ServiceError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.random_source import CounterRandom
 from tts_service.speech.sampling import default_sampling
-from tts_service.speech.speech_tokens import CODEBOOK_TOKENS, SpeechTokens, TokenFinish, TokenRequest
+from tts_service.speech.speech_tokens import SpeechTokens, TokenFinish, TokenRequest
 from tts_service.speech.token_prompt import TokenVoice
 
 ENGLISH, MULTILINGUAL, TURBO = ChatterboxModel

@@ -16,8 +16,8 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.t3_network import t3_hyper_parameters
 from tts_service.models.chatterbox.upstream import upstream
+from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 from tts_service.speech.text_tokens import (
-    TURBO_TAGS,
     TextVocabulary,
     check_tags,
     language_id,

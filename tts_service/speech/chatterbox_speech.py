@@ -18,7 +18,8 @@ import torch
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
-from tts_service.speech.mel import CODEBOOK_TOKENS, MelState, decode_mel, with_tokens
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
+from tts_service.speech.mel import MelState, decode_mel, with_tokens
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
 from tts_service.speech.random_source import CounterRandom
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of

@@ -17,11 +17,9 @@ from typing import Final
 import torch
 
 from tts_service.errors import Reason, ServiceError
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.mel_flow import FRAMES_PER_TOKEN, FlowNetwork, MelPrompt, flow_mel, mel_frames
 from tts_service.speech.random_source import MEL_BANDS, RandomSource
-
-CODEBOOK_TOKENS: Final = 6_561
-"""Speech tokens are below this; one that is not would end in a device-side assert, which kills the CUDA context."""
 
 CONTEXT_TOKENS: Final = 250
 """10 s. A prefix without bound costs 1.06, 1.5 and 2.2 times the frames of a 2 s window at 5, 20 and 40 s."""
@@ -48,7 +46,10 @@ class MelState:
 
 
 def with_tokens(state: MelState, tokens: Sequence[int]) -> MelState:
-    """Return the state with these tokens after those it has. ENGINE_FAULT for what is in no codebook."""
+    """Return the state with these tokens after those it has. ENGINE_FAULT for what is in no codebook.
+
+    Looking such a token up would end in a device-side assert, which kills the CUDA context.
+    """
     if not all(0 <= token < CODEBOOK_TOKENS for token in tokens):
         raise ServiceError(Reason.ENGINE_FAULT, "a speech token is outside the codebook")
     return replace(state, tokens=(*state.tokens, *tokens))

@@ -16,12 +16,12 @@ Rules
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 import torch
 
 from tts_service.errors import Reason, ServiceError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.alignment_guard import ALIGNED_HEADS, AlignmentState, StopRule, follow, glance, ruled
 from tts_service.speech.random_source import RandomSource
 from tts_service.speech.sampling import Sampling, check_sampling, guided, weighed
@@ -29,9 +29,6 @@ from tts_service.speech.token_backbone import T3Network, run_backbone
 from tts_service.speech.token_cache import KeyValueCache
 from tts_service.speech.token_guards import LoopWatch
 from tts_service.speech.token_prompt import TokenVoice, prompt_embeddings, token_embedding
-
-CODEBOOK_TOKENS: Final = 6_561
-"""Speech tokens that S3Gen knows; start is 6561, stop 6562."""
 
 
 class TokenFinish(Enum):

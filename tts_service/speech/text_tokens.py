@@ -15,22 +15,8 @@ import torch
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import upstream
+from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 from tts_service.speech.language_tags import spoken_language
-
-TURBO_TAGS: Final = (
-    "[clear throat]",
-    "[sigh]",
-    "[shush]",
-    "[cough]",
-    "[groan]",
-    "[sniff]",
-    "[gasp]",
-    "[chuckle]",
-    "[laugh]",
-)
-"""The sounds that Turbo makes where its text says so: `EVENT_TAGS` of upstream's demo, `gradio_tts_turbo_app.py`, which
-is in its repository and not in the package. Its tokenizer's 19 added tokens are these and ten of delivery, such as
-[whispering], which pass through as well (issue 557 of the repository); upstream offers these nine."""
 
 _TAG: Final = re.compile("|".join(map(re.escape, TURBO_TAGS)), re.IGNORECASE)
 

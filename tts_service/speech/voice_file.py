@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from tts_service.models.chatterbox.conditionals import CODEBOOK_TOKENS
 from tts_service.models.chatterbox.s3gen_network import MEL_BANDS, SPEAKER_VALUES
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.mel_flow import FRAMES_PER_TOKEN
 from tts_service.speech.session_config import VoiceFacts
 from tts_service.speech.voice_conditionals import VoiceConditionals

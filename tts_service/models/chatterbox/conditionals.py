@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import torch
 
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.models.chatterbox.weight_file import UnreadableFileError, archive_content, file_problem
 from tts_service.models.chatterbox.weight_problems import BadWeightsError, WeightProblem, refuse_problems
-
-CODEBOOK_TOKENS: Final = 6_561
 
 _FLOAT_COUNTS: Final = {"t3.speaker_emb": 256, "gen.embedding": 192}
 _MOST_TOKENS: Final = {"t3.cond_prompt_speech_tokens": 375, "gen.prompt_token": 250}

@@ -20,10 +20,7 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.synthetic_values import generator
-
-CODEBOOK_TOKENS: Final = 6_561
-START_TOKEN: Final = 6_561
-STOP_TOKEN: Final = 6_562
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS, START_TOKEN, STOP_TOKEN
 
 STATES: Final = 48
 FIRST_STATES: Final = 12

@@ -10,11 +10,12 @@ import torch
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import LAYOUTS, ModuleFile, build_network
 from tts_service.models.chatterbox.network_size import NetworkSize
-from tts_service.models.chatterbox.planted_t3 import CODEBOOK_TOKENS, PlantedT3
+from tts_service.models.chatterbox.planted_t3 import PlantedT3
 from tts_service.models.chatterbox.planted_vocoder import calibration_mel, plant_vocoder
 from tts_service.models.chatterbox.s3gen_network import MEL_BANDS, S3GEN_FLOW, S3GEN_VOCODER, SPEAKER_VALUES
 from tts_service.models.chatterbox.synthetic_values import generator, synthetic_state, synthetic_value
 from tts_service.models.chatterbox.t3_network import T3, UNUSED_SHAPES, t3_hyper_parameters
+from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 
 PROMPT_TOKENS: Final = {NetworkSize.FULL: 150, NetworkSize.TINY: 50}
 """Of the voice's sound: 6 s and 2 s."""

@@ -16,6 +16,7 @@ from tokenizers.models import BPE
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import CANGJIE_FILE, LAYOUTS
 from tts_service.models.chatterbox.upstream import upstream
+from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 
 START_ID: Final = 255
 LETTERS_BY_FREQUENCY: Final = "etaoinshrdlcumwfgypbvkjxqz"
@@ -35,18 +36,6 @@ _ALPHABETS: Final = (
 )
 
 _END_OF_TEXT: Final = "<|endoftext|>"
-TURBO_TAGS: Final = (
-    "[clear throat]",
-    "[sigh]",
-    "[shush]",
-    "[cough]",
-    "[groan]",
-    "[sniff]",
-    "[gasp]",
-    "[chuckle]",
-    "[laugh]",
-)
-"""Sounds that Turbo's texts may name; the real tokenizer has 19 tokens of this kind."""
 
 _TURBO_ADDED: Final = 19
 
