@@ -160,12 +160,10 @@ async def test_ten_sessions_at_once_sound_as_each_does_alone(client: Client, eng
 
 
 async def test_each_of_a_request_s_values_changes_the_sound(client: Client, english: Any) -> None:
-    """Voice, seed, temperature and guidance are heard, so that comparisons of them show something.
-
-    Exaggeration is not among them: planted weights' logits hardly change with it.
-    """
+    """Voice, seed, temperature, guidance and exaggeration are heard, so that comparisons of them show something."""
     voice = (await asyncio.to_thread(voices_of, client, 1))[0].voice.id
     changed = [sampling(), sampling(6), sampling(temperature=2.0), sampling(cfg_weight=4.0)]
+    changed += [sampling(exaggeration=0.1), sampling(exaggeration=1.5)]
     sounds = [await spoken(english, OPENING, sampling=each) for each in changed]
     sounds.append(await spoken(english, OPENING, voice=voice, sampling=sampling()))
 

@@ -81,7 +81,7 @@ def test_ten_utterances_that_take_turns_are_each_as_if_alone(english: TinyChatte
     other = replace(english.voice, prompt=replace(english.voice.prompt, speaker=-english.voice.prompt.speaker))
     english.voices.voices["other"] = other
     configs = [
-        english.config(voice=(DEFAULT_VOICE, "other")[i % 2], seed=i // 2, exaggeration=0.2 + 0.1 * (i % 3))
+        english.config(voice=(DEFAULT_VOICE, "other")[i % 2], seed=i // 4, exaggeration=0.2 + 0.7 * (i // 2 % 2))
         for i in range(10)
     ]
     alone = [english.spoken(config, HELLO) for config in configs]

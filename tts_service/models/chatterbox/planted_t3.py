@@ -7,8 +7,10 @@ Rules
 * The stop token's logit is far below all others at first, and rises with the states from STOP_STATE on.
 * All other tokens outside the codebook are suppressed, by a direction that every speech token holds.
 * Multilingual's aligned heads look at the text's last token, so that its guard lets an utterance end.
-* The layers write nothing into these directions, which are orthogonal to each other and (for GPT-2's normalisation) to
-  the mean. All else is random, and small beside the embeddings.
+* A head of the last layer looks at the exaggeration, where there is one, and leans the choice within a state by it:
+  else the normalisation hides how large that number is, and other values give the same speech.
+* The layers write nothing else into these directions, which are orthogonal to each other and (for GPT-2's
+  normalisation) to the mean. All else is random, and small beside the embeddings.
 Utterances are of 25 to 45 tokens, whatever the text is.
 """
 
@@ -45,7 +47,16 @@ ALIGNED_HEADS: Final = {12: 15, 13: 11, 9: 2}
 ALIGNED_SCORE: Final = 14.0
 """Of the text's last token before the softmax; all others have 0."""
 
-_EXTRA_DIRECTIONS: Final = 3
+LIVELY_AMPLITUDE: Final = 0.5
+"""Of an exaggeration of 1, beside embeddings of 1: as much as all layers write, so that what is left of it after the
+normalisation goes from 0 to nearly 1 with it."""
+
+LIVELY_SCORE: Final = 10.0
+LIVELY_LOGIT: Final = 2.0
+"""The most that a token's choice gains or loses by the exaggeration, as a standard deviation over tokens."""
+
+_LIVELY_HEAD: Final = 0
+_EXTRA_DIRECTIONS: Final = 5
 _OUTPUTS_FIRST: Final = ("o_proj.weight", "down_proj.weight")
 _OUTPUTS_LAST: Final = (".c_proj.weight", ".c_proj.bias")
 _POSITIONS: Final = ("pos_emb.emb.weight", "wpe.weight")
@@ -63,7 +74,9 @@ class PlantedT3:
         random[:, 0] = 1.0
         directions = torch.linalg.qr(random)[0].T.contiguous()
         self._directions = directions
-        self._always, self._text_end, self._states = directions[1], directions[2], directions[_EXTRA_DIRECTIONS:]
+        self._always, self._text_end, self._lively, self._leaning = directions[1:_EXTRA_DIRECTIONS]
+        self._states = directions[_EXTRA_DIRECTIONS:]
+        self._leanings = torch.randn(CODEBOOK_TOKENS, generator=generator(seed, "t3", "leanings"))
         order = torch.randperm(CODEBOOK_TOKENS, generator=generator(seed, "t3", "states"))
         self._state_of = order % STATES
 
@@ -86,11 +99,14 @@ class PlantedT3:
             return self._text_embedding(values)
         if name.endswith(_POSITIONS):
             return self._without_directions(values) * POSITION_DEVIATION
+        if name == "cond_enc.emotion_adv_fc.weight":
+            planted: torch.Tensor = LIVELY_AMPLITUDE * math.sqrt(self._channels) * self._lively[:, None]
+            return planted
         if name.endswith(_OUTPUTS_FIRST):
-            return self._written(values.T).T.contiguous()
+            return self._leaned(name, self._written(values.T).T.contiguous())
         if name.endswith(_OUTPUTS_LAST):
             return self._written(values)
-        return self._attention(name, values) if self._is_multilingual else values
+        return self._attention(name, values)
 
     def _without_directions(self, values: torch.Tensor) -> torch.Tensor:
         """Return values, shape (..., channels), without their parts along the directions."""
@@ -118,6 +134,7 @@ class PlantedT3:
         values[:CODEBOOK_TOKENS] += (
             NEXT_LOGIT / self._unit * self._states[self._state_of - 1] * (self._state_of > 0).unsqueeze(1)
         )
+        values[:CODEBOOK_TOKENS] += LIVELY_LOGIT / self._unit * self._leanings[:, None] * self._leaning
         values[CODEBOOK_TOKENS:] = SUPPRESSED_LOGIT / self._unit * self._always
         values[STOP_TOKEN] = self._stop_logits() @ self._states / self._unit
         return values
@@ -128,14 +145,32 @@ class PlantedT3:
         return logits
 
     def _attention(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        """Plant queries that every speech token makes, and keys that only the text's last token has."""
-        found = re.search(r"layers\.(\d+)\.self_attn\.([qk])_proj\.weight$", name)
-        if found is None or int(found[1]) not in ALIGNED_HEADS:
+        """Plant queries that every speech token makes, and keys of the text's last token or of the exaggeration."""
+        found = re.search(r"layers\.(\d+)\.self_attn\.([qkv])_proj\.weight$", name)
+        if found is None:
             return values
-        first = ALIGNED_HEADS[int(found[1])] * self._head_channels
-        values[first : first + self._head_channels] = 0.0
+        layer, kind = int(found[1]), found[2]
+        if self._is_multilingual and layer in ALIGNED_HEADS and kind != "v":
+            self._look(values, ALIGNED_HEADS[layer], self._always if kind == "q" else self._text_end, ALIGNED_SCORE)
+        if layer == self._layers - 1 and kind == "v":
+            self._head_rows(values, _LIVELY_HEAD)[0] = self._lively / math.sqrt(self._channels)
+        elif layer == self._layers - 1:
+            self._look(values, _LIVELY_HEAD, self._always if kind == "q" else self._lively, LIVELY_SCORE)
+        return values
+
+    def _look(self, values: torch.Tensor, head: int, direction: torch.Tensor, wanted: float) -> None:
+        """Let a head's queries or keys see a direction and nothing else, for a score of `wanted` where they meet."""
+        rows = self._head_rows(values, head)
+        rows.zero_()
         # The rotation is slowest in the last channel of a half, and does not reach a quarter turn in an utterance.
-        score = ALIGNED_SCORE * math.sqrt(self._head_channels)
-        direction = self._always if found[2] == "q" else self._text_end
-        values[first + self._head_channels // 2 - 1] = math.sqrt(score) / self._unit * direction
+        score = wanted * math.sqrt(self._head_channels)
+        rows[self._head_channels // 2 - 1] = math.sqrt(score) / self._unit * direction
+
+    def _head_rows(self, values: torch.Tensor, head: int) -> torch.Tensor:
+        return values[head * self._head_channels : (head + 1) * self._head_channels]
+
+    def _leaned(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Let the last layer's head write what it saw of the exaggeration."""
+        if name.endswith(f"layers.{self._layers - 1}.self_attn.o_proj.weight"):
+            values[:, _LIVELY_HEAD * self._head_channels] = math.sqrt(self._channels) * self._leaning
         return values
