@@ -54,6 +54,7 @@ class Setup:
     tokens: int
     repeats: int
     utterances: int
+    utterance_tokens: int
 
     @property
     def reference(self) -> Path:
@@ -119,6 +120,7 @@ def fidelity_part(setup: Setup, memory: DeviceMemory) -> dict[str, Any]:
 
 def endurance_part(setup: Setup, memory: DeviceMemory) -> dict[str, Any]:
     """Speak many utterances with mixed voices; watch memory and the real-time factor."""
+    fix_kernels()
     weights = open_weights(setup.folder, setup.model)
     own = _own_voice(setup)
     voices = {str(number): _other_voice(own, number) for number in range(MIXED_VOICES)}
@@ -127,7 +129,7 @@ def endurance_part(setup: Setup, memory: DeviceMemory) -> dict[str, Any]:
     rows = []
     for number in range(setup.utterances):
         began = time.process_time()
-        spoken = speech.speak(modules, voice=str(number % MIXED_VOICES), seed=number)
+        spoken = speech.speak(modules, voice=str(number % MIXED_VOICES), seed=number, max_tokens=setup.utterance_tokens)
         processor_seconds = time.process_time() - began
         reading = memory.reading()
         rows.append(
@@ -138,7 +140,7 @@ def endurance_part(setup: Setup, memory: DeviceMemory) -> dict[str, Any]:
                 **{name: reading[name] for name in ("reserved", "device") if name in reading},
             }
         )
-    return {"utterances": setup.utterances, "tenths": _tenths(rows)}
+    return {"utterances": setup.utterances, "tokens": setup.utterance_tokens, "tenths": _tenths(rows)}
 
 
 PARTS: Final[dict[str, Callable[[Setup, DeviceMemory], dict[str, Any]]]] = {
@@ -275,6 +277,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, required=True)
     parser.add_argument("--repeats", type=int, required=True)
     parser.add_argument("--utterances", type=int, default=0)
+    parser.add_argument("--utterance-tokens", type=int, default=8)
     parser.add_argument("--result", type=Path, required=True)
     told = vars(parser.parse_args())
     part, result = PARTS[told.pop("part")], told.pop("result")

@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu_savings                               full size on the GPU, kept in results/
     python -m benchmarks.gpu_savings --size tiny --device cpu      the same way to its end, without memory's columns
+    python -m benchmarks.gpu_savings --parts endurance --utterances 200 --models english
 
 Weights are synthetic and made once into the cache. Each part runs in a process of its own (`gpu_parts`). Upstream is
 measured without its watermark, and so is ours. Utterances have a fixed number of tokens: the stop token is taken out.
@@ -30,6 +31,7 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 
 RESULTS: Final = Path(__file__).with_name("results") / "gpu_savings.json"
+PARTS: Final = ("upstream", "resident", "offloaded", "fidelity", "endurance")
 PART_SECONDS: Final = 300
 MAKE_SECONDS: Final = 240
 
@@ -69,9 +71,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=[size.value for size in NetworkSize], default="full" if has_gpu else "tiny")
     parser.add_argument("--device", default="cuda" if has_gpu else "cpu")
     parser.add_argument("--models", nargs="+", default=list(ChatterboxModel), help="the first is measured in full")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the first model")
     parser.add_argument("--tokens", type=int, help="of an utterance; 25 are a second (125, tiny: 40)")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--utterances", type=int, default=0, help="speak so many in a row, too, with mixed voices")
+    parser.add_argument("--utterance-tokens", type=int, default=8, help="of each of those")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for the weights")
     parser.add_argument("--out", type=Path, help=f"file for the figures ({RESULTS.name} at full size on a GPU)")
     options = parser.parse_args()
@@ -102,10 +106,9 @@ def _make_weights(models: Sequence[ChatterboxModel], options: argparse.Namespace
 def _parts(model: ChatterboxModel, options: argparse.Namespace, *, is_first: bool) -> Iterator[tuple[str, Any]]:
     """Run a model's parts and yield what they found; the first model's are all of them."""
     folder = cached_folder(synthetic_source(NetworkSize(options.size)), model, options.cache)
-    parts = ["fidelity"]
-    if is_first:
-        parts = ["upstream", "resident", "offloaded", "fidelity", *(["endurance"] if options.utterances else [])]
-    for part in parts:
+    for part in options.parts if is_first else ["fidelity"]:
+        if part == "endurance" and not options.utterances:
+            continue
         console.print(f"[2/2] {model.value}: {part}")
         yield part, _part(part, folder, model, options)
 
@@ -119,6 +122,7 @@ def _part(part: str, folder: Path, model: ChatterboxModel, options: argparse.Nam
         "--tokens": options.tokens,
         "--repeats": options.repeats,
         "--utterances": options.utterances,
+        "--utterance-tokens": options.utterance_tokens,
     }
     with tempfile.TemporaryDirectory() as place:
         result = Path(place) / "result.json"

@@ -44,13 +44,13 @@ def _failures(kept: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str
     failed = {part: found["failed"] for part, found in parts.items() if "failed" in found}
     for part, words in failed.items():
         yield f"{part} failed: {words}"
-    rows = parts["fidelity"].get("rows", {})
+    rows = parts.get("fidelity", {}).get("rows", {})
     yield from (
         f"{name} differs by {row['error']:.1e}, the largest value is {row['peak']:.1f}"
         for name, row in rows.items()
         if not row["error"] <= TOLERANCE * max(1.0, row["peak"])
     )
-    if "offloaded" not in parts or {"resident", "offloaded"} & failed.keys():
+    if {"resident", "offloaded"} - (parts.keys() - failed.keys()):
         return
     chunks, loading = parts["offloaded"]["chunks"], parts["offloaded"]["loading"]
     if not chunks["same_samples"]:
