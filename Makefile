@@ -53,7 +53,8 @@ bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
 .PHONY: bench-gpu
 bench-gpu: setup ## Measure memory, speed and fidelity beside upstream, and streaming against whole (NVIDIA GPU)
 	@$(BIN)/python -m benchmarks.gpu_savings
-	@$(BIN)/python -m benchmarks.streaming_fidelity --weights synthetic --out benchmarks/results/streaming_fidelity.json
+	@$(BIN)/python -m benchmarks.gpu_savings --models english --parts endurance --utterances 200 --out benchmarks/results/gpu_endurance.json
+	@$(BIN)/python -m benchmarks.streaming_fidelity --weights synthetic --seeds 1 --out benchmarks/results/streaming_fidelity.json
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff
