@@ -1,0 +1,176 @@
+"""The CUDA driver, as far as arenas need it. No other file imports it.
+
+NVIDIA's own bindings, which torch brings with it, make the calls. Streams and events are torch's. The context is
+torch's too, the primary one: a second context would not see torch's memory.
+"""
+
+import importlib
+from typing import Any, Final, Self
+
+import torch
+
+from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
+
+SUCCESS: Final = 0
+OUT_OF_MEMORY: Final = 2
+"""CUDA_SUCCESS and CUDA_ERROR_OUT_OF_MEMORY of cuda.h."""
+
+
+class NoVirtualMemoryError(Exception):
+    """The device or its driver cannot map memory to addresses; the message says why."""
+
+
+class CudaEvent:
+    """A moment on one of torch's streams."""
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.stream_key = int(stream.cuda_stream)
+        self._device = stream.device
+        # A blocking event lets the processor do something else: what waits for it is one thread among those that speak.
+        self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's.
+        self._event.record(stream)
+
+    def __repr__(self) -> str:
+        return f"<CudaEvent on stream {self.stream_key:#x}>"
+
+    def wait(self) -> None:
+        """Let this thread wait."""
+        try:
+            self._event.synchronize()
+        except RuntimeError as error:
+            raise DeviceDriverError("cudaEventSynchronize", str(error)) from error
+
+    def hold_stream(self) -> None:
+        """Let this thread's current stream wait."""
+        torch.cuda.current_stream(self._device).wait_event(self._event)
+
+
+class CudaDriver:
+    """One GPU, whose context torch has made. `cuda` are the bindings, `stream` is for copies. See `DeviceDriver`."""
+
+    def __init__(self, device: torch.device, cuda: Any, stream: torch.cuda.Stream) -> None:
+        self.device = device
+        self._cuda = cuda
+        self._stream = stream
+        self._call("cuInit", 0)
+        ordinal = self._call("cuDeviceGet", device.index)
+        attribute = cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+        if not self._call("cuDeviceGetAttribute", attribute, ordinal):
+            raise NoVirtualMemoryError(f"{torch.cuda.get_device_name(device)} does not map memory to addresses")
+        self._context = self._call("cuDevicePrimaryCtxRetain", ordinal)
+        self._properties = _properties(cuda, device.index)
+        self._access = _access(cuda, device.index)
+        minimum = cuda.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
+        self.granularity_bytes = int(self._call("cuMemGetAllocationGranularity", self._properties, minimum))
+
+    @classmethod
+    def open(cls, device: torch.device) -> Self:
+        """Return the driver of a device, after one granule was mapped and unmapped. Raises NoVirtualMemoryError."""
+        try:
+            cuda = importlib.import_module("cuda.bindings.driver")
+        except ImportError as error:
+            raise NoVirtualMemoryError(f"CUDA's bindings for Python cannot be imported: {error}") from error
+        # A first use, with which torch makes the context.
+        here = torch.device("cuda", torch.zeros(1, device=device).get_device())
+        stream = torch.cuda.Stream(here)  # type: ignore[no-untyped-call]  # torch's.
+        try:
+            driver = cls(here, cuda, stream)
+            driver.make_current()
+            driver.rehearse()
+        except DeviceMemoryError:
+            raise
+        except DeviceDriverError as error:
+            raise NoVirtualMemoryError(f"mapping memory fails: {error}") from error
+        return driver
+
+    def __repr__(self) -> str:
+        return f"<CudaDriver {self.device} | {self.granularity_bytes >> 10} KiB granules>"
+
+    def rehearse(self) -> None:
+        """Map one granule and take it away again: on some systems the attribute promises more than works."""
+        size = self.granularity_bytes
+        address, handle = self.reserve(size), self.create(size)
+        self.map(address, size, handle)
+        self.set_access(address, size)
+        self.release(handle)
+        self.unmap(address, size)
+        self.free_addresses(address, size)
+
+    def make_current(self) -> None:
+        """Make torch's context this thread's."""
+        if torch.cuda.is_current_stream_capturing():
+            raise DeviceDriverError("cuCtxSetCurrent", "this thread captures a graph")
+        self._call("cuCtxSetCurrent", self._context)
+
+    def reserve(self, byte_count: int) -> int:
+        """Reserve addresses."""
+        return int(self._call("cuMemAddressReserve", byte_count, self.granularity_bytes, 0, 0))
+
+    def free_addresses(self, address: int, byte_count: int) -> None:
+        """Give addresses back."""
+        self._call("cuMemAddressFree", address, byte_count)
+
+    def create(self, byte_count: int) -> int:
+        """Take memory."""
+        return int(self._call("cuMemCreate", byte_count, self._properties, 0))
+
+    def map(self, address: int, byte_count: int, handle: int) -> None:
+        """Map at the handle's beginning: mapping from inside a handle has been refused by drivers."""
+        self._call("cuMemMap", address, byte_count, 0, handle, 0)
+
+    def set_access(self, address: int, byte_count: int) -> None:
+        """Let this device read and write."""
+        self._call("cuMemSetAccess", address, byte_count, [self._access], 1)
+
+    def unmap(self, address: int, byte_count: int) -> None:
+        """Take a mapping away."""
+        self._call("cuMemUnmap", address, byte_count)
+
+    def release(self, handle: int) -> None:
+        """Let go of a handle."""
+        self._call("cuMemRelease", handle)
+
+    def register(self, host_address: int, byte_count: int) -> None:
+        """Lock host memory, for all contexts."""
+        self._call("cuMemHostRegister", host_address, byte_count, self._cuda.CU_MEMHOSTREGISTER_PORTABLE)
+
+    def unregister(self, host_address: int) -> None:
+        """Unlock host memory; waits for what the device does."""
+        self._call("cuMemHostUnregister", host_address)
+
+    def copy(self, address: int, host_address: int, byte_count: int) -> None:
+        """Begin to copy on a stream of its own."""
+        self._call("cuMemcpyHtoDAsync", address, host_address, byte_count, self._stream.cuda_stream)
+
+    def copied(self) -> CudaEvent:
+        """Return an event on the stream of the copies."""
+        return CudaEvent(self._stream)
+
+    def used(self) -> CudaEvent:
+        """Return an event on this thread's current stream."""
+        return CudaEvent(torch.cuda.current_stream(self.device))
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        status, *values = getattr(self._cuda, name)(*arguments)
+        code = int(status)
+        if code == OUT_OF_MEMORY:
+            raise DeviceMemoryError(name, "out of memory", code)
+        if code != SUCCESS:
+            raise DeviceDriverError(name, getattr(status, "name", "unknown error"), code)
+        return values[0] if values else None
+
+
+def _properties(cuda: Any, index: int) -> Any:
+    properties = cuda.CUmemAllocationProp()
+    properties.type = cuda.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+    properties.location.type = cuda.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+    properties.location.id = index
+    return properties
+
+
+def _access(cuda: Any, index: int) -> Any:
+    access = cuda.CUmemAccessDesc()
+    access.location.type = cuda.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+    access.location.id = index
+    access.flags = cuda.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+    return access
