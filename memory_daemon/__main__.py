@@ -20,6 +20,7 @@ from memory_daemon.board import Board, Status
 from memory_daemon.config import ConfigError, DaemonConfig, described_settings, initial_policy, load_config
 from memory_daemon.director import Director
 from memory_daemon.errors import StartupError
+from memory_daemon.gpu_memory import GpuMemory
 from memory_daemon.journal import Journal
 from memory_daemon.journal_records import Started
 from memory_daemon.link import Greeting, Link
@@ -29,8 +30,10 @@ from memory_daemon.loop import Loop, Wakeup
 from memory_daemon.marks import GPU_POLICY, HOST_POLICY
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.policy_socket import take_place
+from memory_daemon.profile_files import overlaid, profile_numbers
 from memory_daemon.recorder import Recorder
-from memory_daemon.sampler import NvmlSampler, Sampler, load_nvml
+from memory_daemon.rehearsal import Rehearsal
+from memory_daemon.sampler import Sampler, load_nvml
 from memory_daemon.state_folder import LOCK, holder_id, make_folder, take_lock
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import HOST, DeviceId, SampleFailed
@@ -38,6 +41,7 @@ from memory_daemon.types import HOST, DeviceId, SampleFailed
 EXIT_FAILED = 1
 EXIT_MISUSED = 2
 STOP_SECONDS = 2.0
+JOURNAL = "journal"
 STATE_WAY_OUT = "stop it, or give this one a --state-dir of its own"
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +58,7 @@ Examples:
 
 \b
   memory-daemon
+  memory-daemon --profile neighbour-first --low 4GiB
   memory-daemon --critical 512MB --low 2GiB --high 3GiB
   memory-daemon --memory host --cgroup-root /sys/fs/cgroup --low 10% --high 20%
   memory-daemon --dry-run --log-format json
@@ -81,6 +86,7 @@ def command(
     state_dir: Annotated[Path | None, typer.Option(help="Folder for name, policy, overrides and journal.")] = None,
     memory: Annotated[str | None, typer.Option(help="What is watched: auto, host or gpu.")] = None,
     cgroup_root: Annotated[Path | None, typer.Option(help="A cgroup v2 folder whose limits count.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A policy that ships, such as neighbour-first.")] = None,
     critical: Annotated[str | None, typer.Option(help="Mark: 500MB, 1GiB or 5%.")] = None,
     low: Annotated[str | None, typer.Option(help="Mark, at least critical.")] = None,
     high: Annotated[str | None, typer.Option(help="Mark, at least low.")] = None,
@@ -107,6 +113,7 @@ def command(
         memory=memory,
         cgroup_root=cgroup_root,
         takeover=takeover,
+        profile=profile,
         log_format=log_format,
         log_level=log_level,
         policy=policy or None,
@@ -146,7 +153,7 @@ class _Kept:
 def _start(config: DaemonConfig, wakeup: Wakeup, stack: contextlib.ExitStack) -> Loop:
     """Begin everything but the loop; the stack ends it in the opposite order."""
     sampler = Sampler(
-        gpus=NvmlSampler(load=load_nvml), cgroup_root=config.cgroup_root, clock=time.monotonic, unix_clock=time.time
+        gpus=GpuMemory(load=load_nvml), cgroup_root=config.cgroup_root, clock=time.monotonic, unix_clock=time.time
     )
     stack.callback(sampler.close)
     devices = _devices(config, sampler)
@@ -159,6 +166,7 @@ def _start(config: DaemonConfig, wakeup: Wakeup, stack: contextlib.ExitStack) ->
         write=kept.journal.write,
         wake=wakeup.wake,
         unix_clock=time.time,
+        rehearsal=Rehearsal(journal_folder=config.effective_state_dir / JOURNAL),
     )
     _serve(config, service, board, stack)
     links = _make_links(config, kept.holder_id, wakeup)
@@ -199,13 +207,14 @@ def _devices(config: DaemonConfig, sampler: Sampler) -> tuple[DeviceId, ...]:
 def _load(config: DaemonConfig, devices: tuple[DeviceId, ...], stack: contextlib.ExitStack) -> _Kept:
     """Take the state folder and read what an earlier run kept."""
     folder = config.effective_state_dir
-    initial = initial_policy(config.policy, HOST_POLICY if devices == (HOST,) else GPU_POLICY)
+    numbers = overlaid(profile_numbers(config.profile), config.policy) if config.profile else config.policy
+    initial = initial_policy(numbers, HOST_POLICY if devices == (HOST,) else GPU_POLICY)
     make_folder(folder, 0o700)
     stack.callback(os.close, take_lock(folder / LOCK, STATE_WAY_OUT))
     policies = PolicyStore(folder=folder, initial=initial, unix_clock=time.time)
     overrides = OverrideStore(folder=folder, unix_clock=time.time)
     journal = Journal(
-        folder=folder / "journal",
+        folder=folder / JOURNAL,
         size_maximum_bytes=config.journal_file_bytes,
         files=config.journal_files,
         unix_clock=time.time,

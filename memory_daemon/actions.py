@@ -9,7 +9,9 @@ from typing import assert_never
 
 from memory_daemon.decision import Decision, Named, Scene, give_back_words
 from memory_daemon.orders import Check, DeviceState, Order, open_orders, with_orders
+from memory_daemon.predictions import Prediction, predicted
 from memory_daemon.restores import Homecomer, next_home
+from memory_daemon.rhythm import slot_ends_seconds
 from memory_daemon.types import Pressure, Urgency, size_text
 from memory_daemon.victims import Victim, batch, candidates
 
@@ -162,8 +164,20 @@ def _perform_bring_home(
     named = (found.service, found.status.module)
     rest_until_seconds = scene.now_seconds + scene.policy.cool_down_seconds
     called = replace(with_orders(state, {named: _order_home(found, scene)}), rest_until_seconds=rest_until_seconds)
-    reason = f"{scene.free_words()}: room for {found.status.module} ({size_text(found.status.home_bytes)})"
+    room = f"{scene.free_words()}: room for {found.status.module} ({size_text(found.status.home_bytes)})"
+    reason = f"{room}, which is used at this time of day" if found.ahead else room
+    if found.ahead:
+        called = replace(called, predictions=predicted(state.predictions, _prediction(found, scene)))
     return called, replace(decision, reason=reason, restore=(named,))
+
+
+def _prediction(found: Homecomer, scene: Scene) -> Prediction:
+    return Prediction(
+        service=found.service,
+        module=found.status.module,
+        uses=found.status.uses,
+        until_seconds=scene.now_seconds + slot_ends_seconds(scene.sample.unix_seconds),
+    )
 
 
 def _order_away(victim: Victim, urgency: Urgency, scene: Scene) -> Order:

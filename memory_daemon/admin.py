@@ -18,10 +18,12 @@ from memory_daemon.admin_messages import (
     status_message,
 )
 from memory_daemon.board import Board
-from memory_daemon.errors import DaemonError, Reason
+from memory_daemon.errors import DaemonError, FieldViolation, Reason, bad_config
 from memory_daemon.journal_records import OverrideChanged, PolicyChanged, Record
 from memory_daemon.kept_policy import Change, KeptPolicy
 from memory_daemon.marks import Policy, changes
+from memory_daemon.rehearsal import Rehearsal
+from memory_daemon.rehearsal_messages import candidates_of, response_of
 from memory_daemon.statuses import errors_as_statuses
 from memory_daemon.types import MemorySample, ModuleName, Override, ServiceName
 
@@ -68,6 +70,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         write: Callable[[Record], None],
         wake: Callable[[], None],
         unix_clock: Callable[[], float],
+        rehearsal: Rehearsal,
     ) -> None:
         self._policies = policies
         self._overrides = overrides
@@ -75,6 +78,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self._write = write
         self._wake = wake
         self._unix_clock = unix_clock
+        self._rehearsal = rehearsal
 
     def __repr__(self) -> str:
         return f"<PolicyService {self._policies!r} {self._overrides!r}>"
@@ -139,6 +143,22 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             if cleared is not None:
                 self._note("cleared", request.requested_by, cleared)
             return policy_pb2.ClearOverrideResponse()
+
+    def SimulatePolicy(  # noqa: N802 - The method's name in the API.
+        self, request_iterator: Iterator[policy_pb2.SimulatePolicyRequest], context: grpc.ServicerContext
+    ) -> policy_pb2.SimulatePolicyResponse:
+        """Try policies on a trace, or on the daemon's own journal."""
+        with errors_as_statuses(context), self._rehearsal.stage() as stage:
+            first = next(request_iterator, None)
+            if first is None or first.WhichOneof("request") != "config":
+                raise bad_config((FieldViolation(field="config", description="must be the first message"),))
+            policies = candidates_of(first.config, self._policies.current.policy)
+            for request in request_iterator:
+                if request.WhichOneof("request") != "trace":
+                    raise bad_config((FieldViolation(field="trace", description="must follow the configuration"),))
+                stage.take(request.trace)
+            told = stage.run(policies, with_rivals=first.config.rivals, hurry=lambda: not context.is_active())
+            return response_of(told)
 
     def _note(self, change: Literal["set", "cleared"], requested_by: str, override: Override) -> None:
         self._write(OverrideChanged(change=change, requested_by=requested_by, override=override))

@@ -7,7 +7,7 @@ from typing import Any, cast
 from google.protobuf.duration_pb2 import Duration
 
 from greenroom.memory.v1 import policy_pb2
-from memory_daemon.board import DeviceStatus, Status
+from memory_daemon.board import Status
 from memory_daemon.errors import DaemonError, FieldViolation, bad_config
 from memory_daemon.kept_policy import Change, KeptPolicy
 from memory_daemon.link_view import LinkView
@@ -64,16 +64,20 @@ def change_of(request: policy_pb2.UpdatePolicyRequest, initial: Policy) -> Chang
 
     Raises DaemonError BAD_CONFIG for a mask that is empty or names what is no number of the policy.
     """
-    fields = _masked_fields(list(request.update_mask.paths))
+    values = masked_values(request.policy, list(request.update_mask.paths), initial, "update_mask")
     if len(request.requested_by) > WORDS_MAXIMUM:
         raise _bad("requested_by", f"must have at most {WORDS_MAXIMUM} characters")
-    values: dict[str, Any] = dict(_value(request.policy, field, initial) for field in fields)
     return Change(
         apply=lambda policy: replace(policy, **values),
         etag=request.etag,
         requested_by=request.requested_by,
         validate_only=request.validate_only,
     )
+
+
+def masked_values(policy: policy_pb2.Policy, paths: list[str], initial: Policy, field: str) -> dict[str, Any]:
+    """Return the numbers that a mask names, by the names of `Policy`; `field` is where the message has the mask."""
+    return dict(_value(policy, name, initial) for name in _masked_fields(paths, field))
 
 
 def override_of(request: policy_pb2.SetOverrideRequest, unix_seconds: float) -> Override:
@@ -135,9 +139,15 @@ def status_message(status: Status) -> policy_pb2.WatchStatusResponse:
         overrides=[override_message(override) for override in status.overrides],
         decisions=[_decision_message(decided) for decided in status.decisions],
         policy=policy_message(status.kept),
-        marks=[_marks_message(device) for device in status.devices],
+        marks=[marks_message(device.marks) for device in status.devices],
         holder_id=status.holder_id,
     )
+
+
+def marks_message(marks: Marks | None) -> policy_pb2.Marks:
+    """Return the message of the marks in bytes; zeros where memory cannot be read."""
+    known = marks or Marks(critical_bytes=0, low_bytes=0, high_bytes=0)
+    return policy_pb2.Marks(critical_bytes=known.critical_bytes, low_bytes=known.low_bytes, high_bytes=known.high_bytes)
 
 
 def override_message(override: Override) -> policy_pb2.Override:
@@ -152,12 +162,12 @@ def override_message(override: Override) -> policy_pb2.Override:
     )
 
 
-def _masked_fields(paths: list[str]) -> tuple[str, ...]:
+def _masked_fields(paths: list[str], field: str) -> tuple[str, ...]:
     if not paths:
-        raise _bad("update_mask", 'must name the fields to change, such as "low", or "*" for all')
+        raise _bad(field, 'must name the fields to change, such as "low", or "*" for all')
     unknown = [path for path in paths if path not in (*_FIELDS, ALL)]
     if unknown:
-        raise bad_config(tuple(FieldViolation(field="update_mask", description=_unknown(path)) for path in unknown))
+        raise bad_config(tuple(FieldViolation(field=field, description=_unknown(path)) for path in unknown))
     return _FIELDS if ALL in paths else tuple(dict.fromkeys(paths))
 
 
@@ -208,12 +218,9 @@ def _sample_message(sample: Sample) -> policy_pb2.Sample:
             total_bytes=sample.total_bytes,
             free_bytes=sample.free_bytes,
         )
-    return policy_pb2.Sample(time=timestamp(sample.unix_seconds), device=sample.device, error=sample.reason)
-
-
-def _marks_message(device: DeviceStatus) -> policy_pb2.Marks:
-    marks = device.marks or Marks(critical_bytes=0, low_bytes=0, high_bytes=0)
-    return policy_pb2.Marks(critical_bytes=marks.critical_bytes, low_bytes=marks.low_bytes, high_bytes=marks.high_bytes)
+    return policy_pb2.Sample(
+        time=timestamp(sample.unix_seconds), device=sample.device, error=sample.reason, fault=sample.fault.value
+    )
 
 
 def _service_message(view: LinkView) -> policy_pb2.ServiceStatus:
@@ -225,6 +232,7 @@ def _service_message(view: LinkView) -> policy_pb2.ServiceStatus:
         report=None if view.report is None else report_message(view.report),
         directive_version=view.directive_version,
         device=view.device.device,
+        service_instance_id=view.instance_id,
     )
 
 

@@ -98,6 +98,10 @@ class DaemonConfig(BaseSettings):
     watchers: int = Field(8, ge=1, le=64, description="Clients that may watch the status at once.")
     log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    profile: str = Field(
+        "",
+        description="A policy that ships: balanced, low-memory, latency-first or neighbour-first; numbers go above it.",
+    )
     policy: PolicyNumbers = Field(default_factory=PolicyNumbers, description="Where the policy begins.")
 
     @property

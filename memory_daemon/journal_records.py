@@ -9,6 +9,7 @@ in one schema version, and readers ignore those that they do not know; anything 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,7 +45,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """A reading of memory; `error` says why there is none. `confirms`: read again before acting on the one before."""
+    """A reading of memory; `error` says why there is none, `lost` that waiting will not bring it back.
+
+    `confirms`: read again before acting on the one before.
+    """
 
     kind: Literal["sample"] = "sample"
     device: DeviceId
@@ -52,6 +56,7 @@ class Sampled:
     total_bytes: int = 0
     free_bytes: int = 0
     error: str = ""
+    lost: bool = False
     confirms: bool = False
 
 
@@ -80,13 +85,17 @@ class Reported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demanded:
-    """What was asked for since the record before: uses by module, and requests that waited, and how long together."""
+    """What was asked for since the record before: uses by module, and requests that waited, and how long together.
+
+    `claims` is by how many open utterances each module is claimed now; older journals have none.
+    """
 
     kind: Literal["demand"] = "demand"
     service: ServiceName
     uses: dict[ModuleName, int]
     restore_waits: int
     restore_wait_seconds: float
+    claims: dict[ModuleName, int] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +163,25 @@ class OverrideChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessesSeen:
+    """Who used a device when something was decided about it: bytes by process, largest first; None if not told."""
+
+    kind: Literal["processes"] = "processes"
+    device: DeviceId
+    used_bytes: dict[str, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceEvent:
+    """Something happened to a device: an xid, a recovery, or that it is unavailable; `number` is the driver's."""
+
+    kind: Literal["event"] = "event"
+    device: DeviceId
+    event: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsLost:
     """So many records could not be written before this one."""
 
@@ -173,6 +201,8 @@ Record = (
     | DecisionMade
     | PolicyChanged
     | OverrideChanged
+    | ProcessesSeen
+    | DeviceEvent
     | RecordsLost
 )
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from memory_daemon.board import Board, DeviceStatus
 from memory_daemon.decision import Decision
 from memory_daemon.director import Director
+from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.journal_records import Basis
 from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
@@ -30,6 +31,12 @@ class MemorySampler(Protocol):
 
     def sample(self, device: DeviceId) -> Sample:
         """Read one device's memory now."""
+
+    def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
+        """Return who uses a device, to explain a decision; it is told rarely."""
+
+    def events(self) -> tuple[GpuEvent, ...]:
+        """Return what has happened to devices; it is told rarely."""
 
 
 class KnownServices(Protocol):
@@ -134,6 +141,7 @@ class Loop:
         self._services.scan()
         views = self._services.views()
         self._recorder.services(views)
+        self._recorder.happened(self._sampler.events())
         self._decide_all(views, overrides, kept.policy)
         self._direct_all(views, overrides, kept.policy)
         self._publish(kept, overrides)
@@ -161,6 +169,8 @@ class Loop:
             after, decision = decide(state, seen, policy)
         self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
         self._director.note(seen.sample, decision)
+        if decision.evict:
+            self._recorder.processes(device, self._sampler.processes(device))
         return Watched(state=after, sample=seen.sample, decision=decision)
 
     def _direct_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:

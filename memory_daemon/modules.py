@@ -4,14 +4,19 @@ Pure. A report tells counters and places; rates and times follow from two of the
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from memory_daemon.rhythm import Rhythm, turned, used
 from memory_daemon.types import ModuleStatus
 
 RATE_SECONDS = 60.0
 """Uses count for about a minute: long against one utterance, short against a change of voice or language."""
 CYCLE_SECONDS = 60.0
-"""A module that comes home again within this time is cycling, and dearer for every return."""
+"""A module that leaves within this time of its return is cycling: dearer, and slower to move, for every time."""
+CYCLES_MAXIMUM = 7
+"""Each cycle doubles what a module waits for: 5 s become eleven minutes, and no more."""
+RESIDENCE_CYCLES_MAXIMUM = 3
+"""Staying home is doubled less often: somebody waits for the memory."""
 UNMEASURED_BYTES_PER_SECOND = 1e9
 """Restore speed that is assumed before the first restore: a file in the page cache."""
 UNMEASURED_SECONDS = 0.05
@@ -20,7 +25,10 @@ UNMEASURED_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleHistory:
-    """One module over time; `since_seconds` is None if it was there before anyone looked."""
+    """One module over time; `since_seconds` is None if it was there before anyone looked.
+
+    `returns` counts in a row how often it left again soon after it came home.
+    """
 
     at_home: bool
     since_seconds: float | None
@@ -29,10 +37,12 @@ class ModuleHistory:
     uses_per_second: float
     returns: int = 0
     returned_at_seconds: float | None = None
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
     def been_for(self, least_seconds: float, now_seconds: float) -> bool:
-        """Tell whether it has been where it is for that long."""
-        return self.since_seconds is None or now_seconds - self.since_seconds >= least_seconds
+        """Tell whether it has been where it is for that long; longer is asked of one that cycles."""
+        doublings = min(self.returns, RESIDENCE_CYCLES_MAXIMUM if self.at_home else CYCLES_MAXIMUM)
+        return self.since_seconds is None or now_seconds - self.since_seconds >= least_seconds * 2**doublings
 
 
 def begin(status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> ModuleHistory:
@@ -43,16 +53,18 @@ def begin(status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> M
         uses=status.uses,
         counted_at_seconds=now_seconds,
         uses_per_second=_first_rate(status, unix_seconds),
+        rhythm=_rhythm(Rhythm(), status, unix_seconds, fresh=status.uses > 0),
     )
 
 
-def follow(history: ModuleHistory, status: ModuleStatus, *, now_seconds: float) -> ModuleHistory:
+def follow(history: ModuleHistory, status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> ModuleHistory:
     """Return the history with one more report."""
-    counted = _count(history, status, now_seconds)
+    rhythm = _rhythm(history.rhythm, status, unix_seconds, fresh=status.uses > history.uses)
+    counted = replace(_count(history, status, now_seconds), rhythm=rhythm)
     if status.at_home == history.at_home:
         return _forget_cycles(counted, now_seconds)
     moved = replace(counted, at_home=status.at_home, since_seconds=now_seconds)
-    return _return_home(moved, now_seconds) if status.at_home else moved
+    return replace(moved, returned_at_seconds=now_seconds) if status.at_home else _leave(moved, now_seconds)
 
 
 def last_use_age_seconds(status: ModuleStatus, unix_seconds: float) -> float:
@@ -91,14 +103,19 @@ def _count(history: ModuleHistory, status: ModuleStatus, now_seconds: float) -> 
     )
 
 
-def _return_home(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
+def _leave(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
     last = history.returned_at_seconds
     cycling = last is not None and now_seconds - last < CYCLE_SECONDS
-    return replace(history, returns=history.returns + 1 if cycling else 0, returned_at_seconds=now_seconds)
+    return replace(history, returns=history.returns + 1 if cycling else 0)
 
 
 def _forget_cycles(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
+    """Forgive a module that has stayed home for long; one that is away has shown nothing yet."""
     last = history.returned_at_seconds
-    if history.returns and last is not None and now_seconds - last >= CYCLE_SECONDS:
-        return replace(history, returns=0)
-    return history
+    settled = history.at_home and last is not None and now_seconds - last >= CYCLE_SECONDS
+    return replace(history, returns=0) if history.returns and settled else history
+
+
+def _rhythm(rhythm: Rhythm, status: ModuleStatus, unix_seconds: float, *, fresh: bool) -> Rhythm:
+    last_use = status.last_use_unix_seconds
+    return used(rhythm, last_use) if fresh and last_use is not None else turned(rhythm, unix_seconds)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from memory_daemon.modules import ModuleHistory, begin, follow
+from memory_daemon.predictions import Predictions, judged
 from memory_daemon.types import (
     MemorySample,
     ModuleName,
@@ -102,12 +103,21 @@ class DeviceState:
     failures: int = 0
     blind_since_seconds: float | None = None
     dry_run: bool = False
+    predictions: Predictions = field(default_factory=Predictions)
 
 
 def follow_services(state: DeviceState, seen: Observation) -> DeviceState:
     """Return the state with the newest reports taken in; services that are gone are forgotten."""
     services = {view.service: _follow_service(state.services.get(view.service), view, seen) for view in seen.services}
-    return replace(state, services=services, check=None if refused_now(state, seen) else state.check)
+    uses = {
+        (name, module): history.uses
+        for name, service in services.items()
+        for module, history in service.modules.items()
+    }
+    predictions = judged(state.predictions, uses, seen.sample.seconds)
+    return replace(
+        state, services=services, predictions=predictions, check=None if refused_now(state, seen) else state.check
+    )
 
 
 def refused_now(state: DeviceState, seen: Observation) -> tuple[ServiceView, ...]:
@@ -163,7 +173,7 @@ def _follow_module(known: ServiceState, status: ModuleStatus, seen: Observation)
     history = known.modules.get(status.module)
     if history is None:
         return begin(status, now_seconds=seen.sample.seconds, unix_seconds=seen.sample.unix_seconds)
-    return follow(history, status, now_seconds=seen.sample.seconds)
+    return follow(history, status, now_seconds=seen.sample.seconds, unix_seconds=seen.sample.unix_seconds)
 
 
 def _follow_orders(

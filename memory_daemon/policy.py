@@ -14,6 +14,7 @@ wish. The rules, in order:
    `high` stays free afterwards.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -32,14 +33,27 @@ from memory_daemon.orders import (
     open_orders,
     refused_now,
 )
-from memory_daemon.types import MemorySample, Pressure, SampleFailed, ServiceName
+from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed, ServiceName
 from memory_daemon.victims import held_bytes
 
 VERIFIED_SHARE = 0.75
 """Enough of what was asked: sizes are measured, and pages are shared."""
 PRESSED = frozenset({Pressure.LOW, Pressure.CRITICAL})
-BLIND_FIRST_SECONDS = 1.0
-BLIND_LONGEST_SECONDS = 60.0
+DITHER_SHARE = 0.4
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+"""Its multiples fall most evenly between whole numbers, and never on a short cycle."""
+BLIND_SECONDS = {
+    Fault.NO_DRIVER: (10.0, 60.0),
+    Fault.DRIVER_MISMATCH: (30.0, 300.0),
+    Fault.GPU_LOST: (60.0, 60.0),
+    Fault.NO_PERMISSION: (5.0, 60.0),
+    Fault.DEVICE_GONE: (1.0, 60.0),
+    Fault.OTHER: (1.0, 60.0),
+}
+"""After a failed reading the next one comes after the first of these, then after twice as long, up to the second.
+
+A mismatch ends with a restart of the machine; a container gets its devices back within moments, or not at all.
+"""
 
 
 def decide(state: DeviceState, seen: Observation, policy: Policy) -> tuple[DeviceState, Decision]:
@@ -88,7 +102,7 @@ def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> t
         failures=state.failures + 1,
         blind_since_seconds=since_seconds,
     )
-    back_off_seconds = _back_off_seconds(state.failures, lost=failed.lost)
+    back_off_seconds = _back_off_seconds(state.failures, Fault.GPU_LOST if failed.lost else failed.fault)
     return blind, Decision(
         pressure=Pressure.UNKNOWN,
         next_seconds=back_off_seconds if gives_up else min(back_off_seconds, patience_seconds),
@@ -96,9 +110,10 @@ def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> t
     )
 
 
-def _back_off_seconds(failures: int, *, lost: bool) -> float:
+def _back_off_seconds(failures: int, fault: Fault) -> float:
+    first_seconds, longest_seconds = BLIND_SECONDS[fault]
     doublings = min(failures, 10)
-    return BLIND_LONGEST_SECONDS if lost else min(BLIND_LONGEST_SECONDS, BLIND_FIRST_SECONDS * 2**doublings)
+    return min(longest_seconds, first_seconds * 2.0**doublings)
 
 
 def _blind_words(state: DeviceState, failed: SampleFailed, *, gives_up: bool) -> str:
@@ -171,7 +186,8 @@ def _next_seconds(state: DeviceState, scene: Scene) -> float:
     """Return how long memory cannot reach `critical`, within bounds, and no longer than something is awaited."""
     policy = scene.policy
     headroom_bytes = scene.sample.free_bytes - scene.marks.critical_bytes
-    waits = [headroom_bytes / policy.worst_fill_bytes_per_second, policy.maximum_period_seconds]
+    longest_seconds = min(headroom_bytes / policy.worst_fill_bytes_per_second, policy.maximum_period_seconds)
+    waits = [longest_seconds * _dither(scene.now_seconds)]
     if state.check is not None:
         waits.append(policy.minimum_period_seconds)
     if state.low_since_seconds is not None:
@@ -179,6 +195,14 @@ def _next_seconds(state: DeviceState, scene: Scene) -> float:
         if due_seconds > scene.now_seconds:
             waits.append(due_seconds - scene.now_seconds)
     return max(policy.minimum_period_seconds, min(waits))
+
+
+def _dither(now_seconds: float) -> float:
+    """Return a share that differs every time, so that readings never keep step with a neighbour's own rhythm.
+
+    Readings a second apart would see a neighbour who takes and gives back every second always at the same moment.
+    """
+    return 1 - DITHER_SHARE * (now_seconds * GOLDEN_RATIO % 1)
 
 
 def _is_stuck(state: DeviceState, scene: Scene) -> bool:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from memory_daemon.decision import Decision
+from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.journal_records import (
     Basis,
     DecisionMade,
     Demanded,
+    DeviceEvent,
     Directed,
     OverrideChanged,
+    ProcessesSeen,
     Record,
     Refused,
     Reported,
@@ -46,6 +49,7 @@ class _Demand:
     seconds: float
     instance_id: str
     uses: dict[ModuleName, int]
+    claims: dict[ModuleName, int]
     restore_waits: int
     restore_wait_seconds: float
 
@@ -94,6 +98,16 @@ class Recorder:
         """Record a new directive."""
         self._write(Directed(service=service, version=version, wish=wish, sent=sent))
 
+    def processes(self, device: DeviceId, seen: tuple[ProcessUse, ...]) -> None:
+        """Record who uses a device, to explain a decision; nothing if nobody told."""
+        if seen:
+            self._write(ProcessesSeen(device=device, used_bytes={str(one.process): one.used_bytes for one in seen}))
+
+    def happened(self, events: tuple[GpuEvent, ...]) -> None:
+        """Record what happened to devices."""
+        for event in events:
+            self._write(DeviceEvent(device=event.device, event=event.kind, number=event.number))
+
     def expired(self, overrides: tuple[Override, ...]) -> None:
         """Record overrides that ran out."""
         for override in overrides:
@@ -125,7 +139,8 @@ class Recorder:
             return
         used = {name: uses - last.uses.get(name, 0) for name, uses in now.uses.items()}
         waits = now.restore_waits - last.restore_waits
-        if waits or (any(used.values()) and now.seconds - last.seconds >= DEMAND_SECONDS):
+        is_news = any(used.values()) or now.claims != last.claims
+        if waits or (is_news and now.seconds - last.seconds >= DEMAND_SECONDS):
             self._demands[view.service] = now
             self._write(
                 Demanded(
@@ -133,6 +148,7 @@ class Recorder:
                     uses={name: uses for name, uses in used.items() if uses},
                     restore_waits=waits,
                     restore_wait_seconds=round(now.restore_wait_seconds - last.restore_wait_seconds, 9),
+                    claims=now.claims,
                 )
             )
 
@@ -159,15 +175,16 @@ def decision_record(basis: Basis, decision: Decision) -> DecisionMade:
 def _sampled(seen: Observation, decision: Decision) -> Sampled:
     sample = seen.sample
     if isinstance(sample, MemorySample):
-        total_bytes, free_bytes, error = sample.total_bytes, sample.free_bytes, ""
+        total_bytes, free_bytes, error, lost = sample.total_bytes, sample.free_bytes, "", False
     else:
-        total_bytes, free_bytes, error = 0, 0, sample.reason
+        total_bytes, free_bytes, error, lost = 0, 0, sample.reason, sample.lost
     return Sampled(
         device=sample.device,
         pressure=decision.pressure,
         total_bytes=total_bytes,
         free_bytes=free_bytes,
         error=error,
+        lost=lost,
         confirms=seen.confirmed,
     )
 
@@ -177,6 +194,7 @@ def _demand(view: LinkView, report: ResidencyReport, now_seconds: float) -> _Dem
         seconds=now_seconds,
         instance_id=view.instance_id,
         uses={status.module: status.uses for status in report.modules},
+        claims={status.module: status.claims for status in report.modules if status.claims},
         restore_waits=report.restore_waits,
         restore_wait_seconds=report.restore_wait_seconds,
     )

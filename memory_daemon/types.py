@@ -68,6 +68,17 @@ class OverrideKind(Enum):
     EVICT = "evict"
 
 
+class Fault(Enum):
+    """Why memory cannot be read: each kind is waited for in its own way."""
+
+    NO_DRIVER = "no_driver"
+    DRIVER_MISMATCH = "driver_mismatch"
+    GPU_LOST = "gpu_lost"
+    NO_PERMISSION = "no_permission"
+    DEVICE_GONE = "device_gone"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySample:
     """One reading of a device's memory."""
@@ -88,6 +99,7 @@ class SampleFailed:
     unix_seconds: float
     reason: str
     lost: bool = False
+    fault: Fault = Fault.OTHER
 
 
 Sample = MemorySample | SampleFailed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memory_daemon.board import Board, Status
 from memory_daemon.director import Director
+from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.journal_records import Record
 from memory_daemon.link_view import LinkState, LinkView
 from memory_daemon.loop import Loop
@@ -151,6 +152,15 @@ class World:
         if self.memory.failure:
             return SampleFailed(**moment, reason=self.memory.failure, lost=self.memory.lost)
         return MemorySample(**moment, total_bytes=self.memory.total_bytes, free_bytes=self.free_bytes)
+
+    def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
+        """Return who uses a device: others are one process."""
+        del device
+        return (ProcessUse(process=1, used_bytes=self.memory.used_bytes),)
+
+    def events(self) -> tuple[GpuEvent, ...]:
+        """Return nothing: nothing happens to a device here."""
+        return ()
 
     def scan(self) -> None:
         """Look for services; they are where they were put."""

@@ -31,6 +31,12 @@ class FakeNvml:
     NVML_ERROR_GPU_IS_LOST: int = pynvml.NVML_ERROR_GPU_IS_LOST
     NVML_ERROR_RESET_REQUIRED: int = pynvml.NVML_ERROR_RESET_REQUIRED
     NVML_ERROR_LIB_RM_VERSION_MISMATCH: int = pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+    NVML_ERROR_NO_PERMISSION: int = pynvml.NVML_ERROR_NO_PERMISSION
+    NVML_ERROR_NOT_FOUND: int = pynvml.NVML_ERROR_NOT_FOUND
+    NVML_ERROR_DRIVER_NOT_LOADED: int = pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+    NVML_ERROR_LIBRARY_NOT_FOUND: int = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+    NVML_ERROR_UNKNOWN: int = pynvml.NVML_ERROR_UNKNOWN
+    nvmlMemory_v2: int = pynvml.nvmlMemory_v2  # noqa: N815 - NVML's name.
 
     def __init__(self, *, total_bytes: int = 80 * 10**9, uuids: tuple[str, ...] = ("GPU-0",)) -> None:
         self.total_bytes = total_bytes
@@ -91,9 +97,18 @@ class FakeNvml:
         self._require_handle(handle)
         return handle.uuid
 
-    def nvmlDeviceGetMemoryInfo(self, handle: FakeHandle) -> FakeMemoryInfo:  # noqa: N802 - NVML's name.
-        """Return total, free and used bytes."""
+    def nvmlDeviceGetMigMode(self, handle: FakeHandle) -> list[int]:  # noqa: N802 - NVML's name.
+        """Refuse: no GPU here can be divided."""
         self._require_handle(handle)
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    def nvmlDeviceGetMemoryInfo(  # noqa: N802 - NVML's name.
+        self, handle: FakeHandle, version: int | None = None
+    ) -> FakeMemoryInfo:
+        """Return total, free and used bytes; this driver knows the older form only."""
+        self._require_handle(handle)
+        if version is not None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         self._fail_if_told()
         self.readings += 1
         used_bytes = self.used_bytes[handle.uuid]

@@ -50,6 +50,8 @@ EVERY_KIND: tuple[Record, ...] = (
     records.DecisionMade(device=HOST, pressure=Pressure.LOW, reason="low", evict=("speech/m",)),
     records.PolicyChanged(requested_by="me", revision=2, changes={"low": ("1.5 GB", "2.0 GB")}, policy=GPU_POLICY),
     records.OverrideChanged(change="set", requested_by="me", override=OVERRIDE),
+    records.ProcessesSeen(device=HOST, used_bytes={"7": 100, "8": None}),
+    records.DeviceEvent(device=HOST, event="xid", number=79),
     RecordsLost(count=3, reason="No space left on device"),
 )
 
@@ -86,7 +88,7 @@ def test_lines_of_the_journal_name_schema_time_and_kind_first(tmp_path: Path) ->
     journal_in(tmp_path).write(EVERY_KIND[1])
     expected = (
         '{"schema":1,"time":1000.0,"kind":"sample","device":"host","pressure":"low","total_bytes":10,'
-        '"free_bytes":1,"error":"","confirms":false}\n'
+        '"free_bytes":1,"error":"","lost":false,"confirms":false}\n'
     )
 
     assert expected == journal_path(tmp_path).read_text()

@@ -6,9 +6,10 @@ import pynvml
 import pytest
 
 from memory_daemon import sampler
+from memory_daemon.gpu_memory import GpuMemory
 from memory_daemon.host_memory import HostMemory, UnreadableError, read_host_memory
-from memory_daemon.sampler import NvmlSampler, Sampler, load_nvml
-from memory_daemon.types import HOST, DeviceId, MemorySample, SampleFailed
+from memory_daemon.sampler import Sampler, load_nvml
+from memory_daemon.types import HOST, DeviceId, Fault, MemorySample, SampleFailed
 from tests.fakes.fake_cgroup import FakeCgroup
 from tests.fakes.fake_nvml import DRIVER_RESERVED_BYTES, FakeNvml
 from tests.fakes.manual_clock import ManualClock
@@ -29,7 +30,7 @@ def meminfo(tmp_path: Path) -> Path:
 def sampler_of(nvml: FakeNvml, meminfo: Path = Path("/nowhere"), cgroup_root: Path | None = None) -> Sampler:
     """Return a sampler at second 7 of a clock that stands still."""
     return Sampler(
-        gpus=NvmlSampler(load=lambda: nvml),
+        gpus=GpuMemory(load=lambda: nvml),
         cgroup_root=cgroup_root,
         clock=ManualClock(7.0),
         unix_clock=ManualClock(70.0),
@@ -37,9 +38,9 @@ def sampler_of(nvml: FakeNvml, meminfo: Path = Path("/nowhere"), cgroup_root: Pa
     )
 
 
-def failed(reason: str, *, lost: bool = False) -> SampleFailed:
+def failed(reason: str, fault: Fault, *, lost: bool = False) -> SampleFailed:
     """Return the reading that failed with these words."""
-    return SampleFailed(device=GPU, seconds=7.0, unix_seconds=70.0, reason=reason, lost=lost)
+    return SampleFailed(device=GPU, seconds=7.0, unix_seconds=70.0, reason=reason, lost=lost, fault=fault)
 
 
 def test_sample_of_gpu_is_its_free_bytes() -> None:
@@ -77,7 +78,7 @@ def test_devices_without_a_driver_are_a_reason(monkeypatch: pytest.MonkeyPatch) 
     """A machine without the driver's library says so, for the list and for a reading."""
     monkeypatch.setattr(sampler, "NVML_LIBRARY", "libnvidia-ml-that-nobody-has.so.1")
     clock = ManualClock()
-    real = Sampler(gpus=NvmlSampler(load=load_nvml), cgroup_root=None, clock=clock, unix_clock=clock)
+    real = Sampler(gpus=GpuMemory(load=load_nvml), cgroup_root=None, clock=clock, unix_clock=clock)
     found = (real.gpus(), real.sample(GPU))
 
     assert all(isinstance(one, SampleFailed) and "no NVIDIA driver" in one.reason for one in found)
@@ -86,15 +87,24 @@ def test_devices_without_a_driver_are_a_reason(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, failed("Driver Not Loaded")),
-        (pynvml.NVML_ERROR_NO_PERMISSION, failed("Insufficient Permissions")),
-        (pynvml.NVML_ERROR_UNKNOWN, failed("Unknown Error")),
+        (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, failed("Driver Not Loaded", Fault.NO_DRIVER)),
+        (
+            pynvml.NVML_ERROR_NO_PERMISSION,
+            failed("Insufficient Permissions; may this user open the device?", Fault.NO_PERMISSION),
+        ),
+        (
+            pynvml.NVML_ERROR_UNKNOWN,
+            failed("Unknown Error; was the device taken from this container?", Fault.DEVICE_GONE),
+        ),
         (
             pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-            failed("RM has detected an NVML/RM version mismatch.; the driver was updated: restart the machine"),
+            failed(
+                "RM has detected an NVML/RM version mismatch.; the driver was updated: restart the machine",
+                Fault.DRIVER_MISMATCH,
+            ),
         ),
-        (pynvml.NVML_ERROR_GPU_IS_LOST, failed("GPU is lost", lost=True)),
-        (pynvml.NVML_ERROR_RESET_REQUIRED, failed("GPU requires restart", lost=True)),
+        (pynvml.NVML_ERROR_GPU_IS_LOST, failed("GPU is lost", Fault.GPU_LOST, lost=True)),
+        (pynvml.NVML_ERROR_RESET_REQUIRED, failed("GPU requires restart", Fault.GPU_LOST, lost=True)),
     ],
 )
 def test_sample_that_fails_is_a_value_with_its_reason(code: int, expected: SampleFailed) -> None:
@@ -127,7 +137,7 @@ def test_sample_of_lost_gpu_leaves_the_other_readable() -> None:
     nvml.lose("GPU-0")
     lost, other = reader.sample(GPU), reader.sample(DeviceId("GPU-1"))
 
-    assert (failed("GPU is lost", lost=True), True) == (lost, isinstance(other, MemorySample))
+    assert (failed("GPU is lost", Fault.GPU_LOST, lost=True), True) == (lost, isinstance(other, MemorySample))
 
 
 def test_sample_of_unknown_gpu_says_so() -> None:
@@ -135,7 +145,7 @@ def test_sample_of_unknown_gpu_says_so() -> None:
     actual = sampler_of(FakeNvml()).sample(DeviceId("GPU-elsewhere"))
 
     assert isinstance(actual, SampleFailed)
-    assert actual.reason == "Not Found"
+    assert actual.reason == "Not Found; was the device taken from this container?"
 
 
 def test_closed_sampler_lets_nvml_go() -> None:

@@ -334,6 +334,7 @@ class Sample(google.protobuf.message.Message):
     TOTAL_BYTES_FIELD_NUMBER: builtins.int
     FREE_BYTES_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    FAULT_FIELD_NUMBER: builtins.int
     device: builtins.str
     """"host", or the GPU's UUID."""
     total_bytes: builtins.int
@@ -342,6 +343,10 @@ class Sample(google.protobuf.message.Message):
     """What is free."""
     error: builtins.str
     """Why it could not be read; empty if it could."""
+    fault: builtins.str
+    """In which way: "no_driver", "driver_mismatch", "gpu_lost", "no_permission", "device_gone" or "other"; empty if it
+    could be read.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When."""
@@ -354,9 +359,10 @@ class Sample(google.protobuf.message.Message):
         total_bytes: builtins.int = ...,
         free_bytes: builtins.int = ...,
         error: builtins.str = ...,
+        fault: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "error", b"error", "free_bytes", b"free_bytes", "time", b"time", "total_bytes", b"total_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "error", b"error", "fault", b"fault", "free_bytes", b"free_bytes", "time", b"time", "total_bytes", b"total_bytes"]) -> None: ...
 
 global___Sample = Sample
 
@@ -410,6 +416,7 @@ class ServiceStatus(google.protobuf.message.Message):
     REPORT_FIELD_NUMBER: builtins.int
     DIRECTIVE_VERSION_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
+    SERVICE_INSTANCE_ID_FIELD_NUMBER: builtins.int
     service: builtins.str
     """Its name."""
     governed: builtins.bool
@@ -422,6 +429,8 @@ class ServiceStatus(google.protobuf.message.Message):
     """Version of the last directive sent; 0 for none."""
     device: builtins.str
     """"host", or the GPU's UUID."""
+    service_instance_id: builtins.str
+    """Changes when the service restarts; empty before its first word."""
     @property
     def report(self) -> greenroom.memory.v1.residency_pb2.ResidencyReport:
         """Its last report; absent before the first."""
@@ -436,9 +445,10 @@ class ServiceStatus(google.protobuf.message.Message):
         report: greenroom.memory.v1.residency_pb2.ResidencyReport | None = ...,
         directive_version: builtins.int = ...,
         device: builtins.str = ...,
+        service_instance_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["report", b"report"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "directive_version", b"directive_version", "epoch", b"epoch", "governed", b"governed", "reason", b"reason", "report", b"report", "service", b"service"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "directive_version", b"directive_version", "epoch", b"epoch", "governed", b"governed", "reason", b"reason", "report", b"report", "service", b"service", "service_instance_id", b"service_instance_id"]) -> None: ...
 
 global___ServiceStatus = ServiceStatus
 
@@ -675,3 +685,299 @@ class ClearOverrideResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___ClearOverrideResponse = ClearOverrideResponse
+
+@typing.final
+class SimulatePolicyRequest(google.protobuf.message.Message):
+    """Asks what policies would have done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: builtins.int
+    TRACE_FIELD_NUMBER: builtins.int
+    trace: builtins.bytes
+    """A piece of a trace: lines of the daemon's journal, cut anywhere. 64 MiB in all."""
+    @property
+    def config(self) -> global___SimulationConfig:
+        """First, exactly once."""
+
+    def __init__(
+        self,
+        *,
+        config: global___SimulationConfig | None = ...,
+        trace: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["config", b"config", "request", b"request", "trace", b"trace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["config", b"config", "request", b"request", "trace", b"trace"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["request", b"request"]) -> typing.Literal["config", "trace"] | None: ...
+
+global___SimulatePolicyRequest = SimulatePolicyRequest
+
+@typing.final
+class SimulationConfig(google.protobuf.message.Message):
+    """What is to be tried."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: builtins.int
+    RIVALS_FIELD_NUMBER: builtins.int
+    rivals: builtins.bool
+    """Optional. Try what others do as well: nothing, one threshold, an idle timeout, all or nothing. Default: false."""
+    @property
+    def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Candidate]:
+        """Optional. The policies to try, at most 8. The one in force is always tried too."""
+
+    def __init__(
+        self,
+        *,
+        candidates: collections.abc.Iterable[global___Candidate] | None = ...,
+        rivals: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "rivals", b"rivals"]) -> None: ...
+
+global___SimulationConfig = SimulationConfig
+
+@typing.final
+class Candidate(google.protobuf.message.Message):
+    """A policy to try."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PROFILE_FIELD_NUMBER: builtins.int
+    POLICY_FIELD_NUMBER: builtins.int
+    POLICY_MASK_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. What it is called in the answer, 1 to 64 of letters, digits, "-" and "_", each once."""
+    profile: builtins.str
+    """Optional. A policy that ships with the daemon: "balanced", "low-memory", "latency-first", "neighbour-first".
+    Default: the policy in force.
+    """
+    @property
+    def policy(self) -> global___Policy:
+        """Optional. Numbers that replace those of the profile; its output fields are ignored."""
+
+    @property
+    def policy_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Optional. The fields of policy that count, such as "low". "*" is all."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        profile: builtins.str = ...,
+        policy: global___Policy | None = ...,
+        policy_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["policy", b"policy", "policy_mask", b"policy_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "policy", b"policy", "policy_mask", b"policy_mask", "profile", b"profile"]) -> None: ...
+
+global___Candidate = Candidate
+
+@typing.final
+class SimulatePolicyResponse(google.protobuf.message.Message):
+    """Tells what policies would have done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: builtins.int
+    UNREADABLE_LINES_FIELD_NUMBER: builtins.int
+    unreadable_lines: builtins.int
+    """Lines of the trace that could not be read."""
+    @property
+    def trials(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Trial]:
+        """Each device that the trace has readings of."""
+
+    def __init__(
+        self,
+        *,
+        trials: collections.abc.Iterable[global___Trial] | None = ...,
+        unreadable_lines: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["trials", b"trials", "unreadable_lines", b"unreadable_lines"]) -> None: ...
+
+global___SimulatePolicyResponse = SimulatePolicyResponse
+
+@typing.final
+class Trial(google.protobuf.message.Message):
+    """What came of every policy on one device."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    MARKS_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """"host", or the GPU's UUID."""
+    total_bytes: builtins.int
+    """Its memory."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the trace begins."""
+
+    @property
+    def marks(self) -> global___Marks:
+        """The marks that time is counted against, those in force."""
+
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Outcome]:
+        """First what really was ("recorded"), then the policy in force ("in force"), the candidates, and rivals."""
+
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        total_bytes: builtins.int = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        marks: global___Marks | None = ...,
+        outcomes: collections.abc.Iterable[global___Outcome] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["marks", b"marks", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "marks", b"marks", "outcomes", b"outcomes", "start_time", b"start_time", "total_bytes", b"total_bytes"]) -> None: ...
+
+global___Trial = Trial
+
+@typing.final
+class Outcome(google.protobuf.message.Message):
+    """What came of one policy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    BELOW_CRITICAL_FIELD_NUMBER: builtins.int
+    BELOW_LOW_FIELD_NUMBER: builtins.int
+    BELOW_HIGH_FIELD_NUMBER: builtins.int
+    SENT_AWAY_FIELD_NUMBER: builtins.int
+    CALLED_HOME_FIELD_NUMBER: builtins.int
+    BROUGHT_HOME_FIELD_NUMBER: builtins.int
+    PUSHED_OUT_FIELD_NUMBER: builtins.int
+    BUSIEST_MINUTE_MOVES_FIELD_NUMBER: builtins.int
+    REQUESTS_FIELD_NUMBER: builtins.int
+    WAITS_FIELD_NUMBER: builtins.int
+    WAIT_DURATION_FIELD_NUMBER: builtins.int
+    LONGEST_WAIT_FIELD_NUMBER: builtins.int
+    REFUSED_REQUESTS_FIELD_NUMBER: builtins.int
+    DENIALS_FIELD_NUMBER: builtins.int
+    DENIED_DURATION_FIELD_NUMBER: builtins.int
+    DIRECTIVES_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    PREDICTION_HITS_FIELD_NUMBER: builtins.int
+    POINTS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The policy's name."""
+    sent_away: builtins.int
+    """Modules sent away by directives."""
+    called_home: builtins.int
+    """Modules called home by directives."""
+    brought_home: builtins.int
+    """Modules brought home by requests. A journal does not tell them from those called home."""
+    pushed_out: builtins.int
+    """Modules pushed out by their service, for a request or a budget."""
+    busiest_minute_moves: builtins.int
+    """The most moves within a minute."""
+    requests: builtins.int
+    """Requests."""
+    waits: builtins.int
+    """Requests that waited for a restore."""
+    refused_requests: builtins.int
+    """Requests that found no memory in time."""
+    denials: builtins.int
+    """How often others wanted memory that was not there."""
+    directives: builtins.int
+    """Directives."""
+    predictions: builtins.int
+    """Modules brought home ahead of need."""
+    prediction_hits: builtins.int
+    """How many of them were used in time."""
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the trace is."""
+
+    @property
+    def below_critical(self) -> google.protobuf.duration_pb2.Duration:
+        """How long free memory was below critical."""
+
+    @property
+    def below_low(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it was below low."""
+
+    @property
+    def below_high(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it was below high."""
+
+    @property
+    def wait_duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long they waited, together."""
+
+    @property
+    def longest_wait(self) -> google.protobuf.duration_pb2.Duration:
+        """The longest wait."""
+
+    @property
+    def denied_duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long they did without it."""
+
+    @property
+    def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutcomePoint]:
+        """Memory over time, at most 2,000 points."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+        below_critical: google.protobuf.duration_pb2.Duration | None = ...,
+        below_low: google.protobuf.duration_pb2.Duration | None = ...,
+        below_high: google.protobuf.duration_pb2.Duration | None = ...,
+        sent_away: builtins.int = ...,
+        called_home: builtins.int = ...,
+        brought_home: builtins.int = ...,
+        pushed_out: builtins.int = ...,
+        busiest_minute_moves: builtins.int = ...,
+        requests: builtins.int = ...,
+        waits: builtins.int = ...,
+        wait_duration: google.protobuf.duration_pb2.Duration | None = ...,
+        longest_wait: google.protobuf.duration_pb2.Duration | None = ...,
+        refused_requests: builtins.int = ...,
+        denials: builtins.int = ...,
+        denied_duration: google.protobuf.duration_pb2.Duration | None = ...,
+        directives: builtins.int = ...,
+        predictions: builtins.int = ...,
+        prediction_hits: builtins.int = ...,
+        points: collections.abc.Iterable[global___OutcomePoint] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "denied_duration", b"denied_duration", "duration", b"duration", "longest_wait", b"longest_wait", "wait_duration", b"wait_duration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "brought_home", b"brought_home", "busiest_minute_moves", b"busiest_minute_moves", "called_home", b"called_home", "denials", b"denials", "denied_duration", b"denied_duration", "directives", b"directives", "duration", b"duration", "longest_wait", b"longest_wait", "name", b"name", "points", b"points", "prediction_hits", b"prediction_hits", "predictions", b"predictions", "pushed_out", b"pushed_out", "refused_requests", b"refused_requests", "requests", b"requests", "sent_away", b"sent_away", "wait_duration", b"wait_duration", "waits", b"waits"]) -> None: ...
+
+global___Outcome = Outcome
+
+@typing.final
+class OutcomePoint(google.protobuf.message.Message):
+    """Memory from a moment on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    HELD_BYTES_FIELD_NUMBER: builtins.int
+    free_bytes: builtins.int
+    """What is free."""
+    held_bytes: builtins.int
+    """What governed modules hold."""
+    @property
+    def time(self) -> google.protobuf.duration_pb2.Duration:
+        """Time since the trace began."""
+
+    def __init__(
+        self,
+        *,
+        time: google.protobuf.duration_pb2.Duration | None = ...,
+        free_bytes: builtins.int = ...,
+        held_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["free_bytes", b"free_bytes", "held_bytes", b"held_bytes", "time", b"time"]) -> None: ...
+
+global___OutcomePoint = OutcomePoint

@@ -60,6 +60,11 @@ class PolicyServiceStub(object):
                 request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.SerializeToString,
                 response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.FromString,
                 _registered_method=True)
+        self.SimulatePolicy = channel.stream_unary(
+                '/greenroom.memory.v1.PolicyService/SimulatePolicy',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer(object):
@@ -102,6 +107,16 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulatePolicy(self, request_iterator, context):
+        """Replays a trace under other policies and tells what each would have done beside what really was. Nothing in force
+        changes, and deciding goes on meanwhile. The first message is the configuration; the trace follows in pieces of at
+        most 32 KiB, or is left out for the daemon's own journal. One simulation runs at a time.
+        Reasons: BAD_CONFIG (with the fields), AT_CAPACITY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +144,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ClearOverride,
                     request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.FromString,
                     response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.SerializeToString,
+            ),
+            'SimulatePolicy': grpc.stream_unary_rpc_method_handler(
+                    servicer.SimulatePolicy,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +287,33 @@ class PolicyService(object):
             '/greenroom.memory.v1.PolicyService/ClearOverride',
             greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.SerializeToString,
             greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulatePolicy(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/greenroom.memory.v1.PolicyService/SimulatePolicy',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,16 @@ class PolicyServiceStub:
     ]
     """Takes an operator's wish back. Clearing what is not there is no error."""
 
+    SimulatePolicy: grpc.StreamUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.SimulatePolicyRequest,
+        greenroom.memory.v1.policy_pb2.SimulatePolicyResponse,
+    ]
+    """Replays a trace under other policies and tells what each would have done beside what really was. Nothing in force
+    changes, and deciding goes on meanwhile. The first message is the configuration; the trace follows in pieces of at
+    most 32 KiB, or is left out for the daemon's own journal. One simulation runs at a time.
+    Reasons: BAD_CONFIG (with the fields), AT_CAPACITY.
+    """
+
 class PolicyServiceAsyncStub:
     """Tunes and shows the memory daemon."""
 
@@ -91,6 +101,16 @@ class PolicyServiceAsyncStub:
         greenroom.memory.v1.policy_pb2.ClearOverrideResponse,
     ]
     """Takes an operator's wish back. Clearing what is not there is no error."""
+
+    SimulatePolicy: grpc.aio.StreamUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.SimulatePolicyRequest,
+        greenroom.memory.v1.policy_pb2.SimulatePolicyResponse,
+    ]
+    """Replays a trace under other policies and tells what each would have done beside what really was. Nothing in force
+    changes, and deciding goes on meanwhile. The first message is the configuration; the trace follows in pieces of at
+    most 32 KiB, or is left out for the daemon's own journal. One simulation runs at a time.
+    Reasons: BAD_CONFIG (with the fields), AT_CAPACITY.
+    """
 
 class PolicyServiceServicer(metaclass=abc.ABCMeta):
     """Tunes and shows the memory daemon."""
@@ -136,5 +156,17 @@ class PolicyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[greenroom.memory.v1.policy_pb2.ClearOverrideResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.ClearOverrideResponse]]:
         """Takes an operator's wish back. Clearing what is not there is no error."""
+
+    @abc.abstractmethod
+    def SimulatePolicy(
+        self,
+        request_iterator: _MaybeAsyncIterator[greenroom.memory.v1.policy_pb2.SimulatePolicyRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.SimulatePolicyResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.SimulatePolicyResponse]]:
+        """Replays a trace under other policies and tells what each would have done beside what really was. Nothing in force
+        changes, and deciding goes on meanwhile. The first message is the configuration; the trace follows in pieces of at
+        most 32 KiB, or is left out for the daemon's own journal. One simulation runs at a time.
+        Reasons: BAD_CONFIG (with the fields), AT_CAPACITY.
+        """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -1,0 +1,256 @@
+"""A service as a policy meets it, in simulated time: what it does when it is told something, and when it is asked.
+
+It does what a real one does: restores take time, one after the other; what a step leases stays; what an utterance
+claims stays unless it is urgent; a pinned module stays; a request brings back what it needs whatever a directive says.
+A directive is a level: what it wants away leaves again as soon as it may. It knows no clock: time is an argument.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from memory_daemon.modules import UNMEASURED_BYTES_PER_SECOND, UNMEASURED_SECONDS
+from memory_daemon.simulation_trace import ServiceCame
+from memory_daemon.types import (
+    Authority,
+    ModuleName,
+    ModuleState,
+    ModuleStatus,
+    Placement,
+    ResidencyReport,
+    Tier,
+    Urgency,
+    Wish,
+)
+
+UTTERANCE_SECONDS = 2.0
+"""A use is part of an utterance, which claims its modules; most last longer."""
+STEP_SECONDS = 0.05
+"""A use is a step, which leases its modules; a step of speech takes 2 to 50 ms."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedModule:
+    """One module now. `ready_seconds` is when its restore ends, None while none is under way."""
+
+    module: ModuleName
+    home: Tier
+    tier: Tier
+    home_bytes: int
+    restore_seconds: float
+    pinned: bool
+    uses: int
+    last_use_seconds: float | None
+    measured: bool = False
+    ready_seconds: float | None = None
+    claims: int = 0
+    authority: Authority = Authority.DEFAULT
+    restores: int = 0
+    evictions: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes at home; the room is taken when a restore begins."""
+        return self.home_bytes if self.tier <= self.home or self.ready_seconds is not None else 0
+
+    def claimed(self, now_seconds: float) -> bool:
+        """Tell whether an open utterance has an interest in it."""
+        return self.claims > 0 or self._used_within(UTTERANCE_SECONDS, now_seconds)
+
+    def leased(self, now_seconds: float) -> bool:
+        """Tell whether a step uses it, or waits for it."""
+        return self.ready_seconds is not None or self._used_within(STEP_SECONDS, now_seconds)
+
+    def _used_within(self, seconds: float, now_seconds: float) -> bool:
+        return self.last_use_seconds is not None and now_seconds - self.last_use_seconds < seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A module that moved, or began to come home."""
+
+    module: ModuleName
+    home: bool
+    authority: Authority
+
+
+class SimulatedService:
+    """One instance of a service."""
+
+    def __init__(self, came: ServiceCame) -> None:
+        self.service = came.service
+        self.instance_id = came.instance_id
+        self.wish = Wish()
+        self.moved: list[Moved] = []
+        self._released_bytes = 0
+        self._waits = 0
+        self._wait_seconds = 0.0
+        self._line_seconds = 0.0
+        self._modules = {status.module: _module_of(status, came) for status in came.modules}
+
+    def __repr__(self) -> str:
+        tiers = " ".join(f"{one.module}={one.tier.name.lower()}" for one in self._modules.values())
+        return f"<SimulatedService {self.service} {tiers}>"
+
+    @property
+    def held_bytes(self) -> int:
+        """What its modules take at home."""
+        return sum(module.held_bytes for module in self._modules.values())
+
+    @property
+    def tier(self) -> Tier:
+        """The tier that most of it computes in."""
+        return min((module.home for module in self._modules.values()), default=Tier.HOST)
+
+    def next_change_seconds(self, now_seconds: float) -> float | None:
+        """Return when something ends by itself: a restore, or a claim that keeps what should leave."""
+        ends = [module.ready_seconds for module in self._modules.values() if module.ready_seconds is not None]
+        for placement in self.wish.placements:
+            module = self._modules.get(placement.module)
+            if module is not None and self._is_kept(module, placement, now_seconds):
+                last_seconds = module.last_use_seconds or 0.0
+                ends += [last_seconds + span for span in (STEP_SECONDS, UTTERANCE_SECONDS)]
+        return min((seconds for seconds in ends if seconds > now_seconds), default=None)
+
+    def settle(self, now_seconds: float) -> bool:
+        """End restores that are due; tells whether any was."""
+        due = [
+            one for one in self._modules.values() if one.ready_seconds is not None and one.ready_seconds <= now_seconds
+        ]
+        for module in due:
+            module.tier, module.ready_seconds, module.measured = module.home, None, True
+            module.restores += 1
+        return bool(due)
+
+    def obey(self, free_bytes: int, now_seconds: float) -> None:
+        """Do what the directive in force wants and may be done now; `free_bytes` is the device's."""
+        for placement in self.wish.placements:
+            module = self._modules.get(placement.module)
+            if module is None:
+                continue
+            if placement.tier > module.home and module.held_bytes and not self._keeps(module, placement, now_seconds):
+                free_bytes += self._evict(module, placement.tier, Authority.DIRECTIVE)
+            elif placement.tier <= module.home and not module.held_bytes and module.home_bytes <= free_bytes:
+                free_bytes -= self._restore(module, Authority.DIRECTIVE, now_seconds)
+        self._keep_budget(now_seconds)
+
+    def ask(self, uses: Mapping[ModuleName, int], free_bytes: int, now_seconds: float) -> float | None:
+        """Use modules, and return how long that has to wait for restores; None if there is no room for them now."""
+        wanted = [self._modules[name] for name in uses if name in self._modules]
+        missing = [module for module in wanted if not module.held_bytes]
+        need_bytes = sum(module.home_bytes for module in missing) - free_bytes
+        if need_bytes > 0 and not self._make_room(need_bytes, wanted, now_seconds):
+            return None
+        for module in missing:
+            self._restore(module, Authority.DEMAND, now_seconds)
+        ends_seconds = max([module.ready_seconds or now_seconds for module in wanted], default=now_seconds)
+        for module in wanted:
+            module.uses += uses[module.module]
+            module.last_use_seconds = ends_seconds
+        return ends_seconds - now_seconds
+
+    def claim(self, claims: Mapping[ModuleName, int]) -> None:
+        """Take over by how many open utterances each module is claimed; those that are not named, by none."""
+        for name, module in self._modules.items():
+            module.claims = claims.get(name, 0)
+
+    def wait(self, seconds: float) -> None:
+        """Count a request that had to wait so long."""
+        self._waits += 1
+        self._wait_seconds += seconds
+
+    def report(self, now_seconds: float, unix_seconds: float) -> ResidencyReport:
+        """Return what it would report now."""
+        return ResidencyReport(
+            unix_seconds=unix_seconds,
+            modules=tuple(_status_of(one, now_seconds, unix_seconds) for one in self._modules.values()),
+            budget_bytes=self.wish.budget_bytes,
+            home_bytes=self.held_bytes,
+            released_bytes=self._released_bytes,
+            restore_waits=self._waits,
+            restore_wait_seconds=self._wait_seconds,
+        )
+
+    def _is_kept(self, module: SimulatedModule, placement: Placement, now_seconds: float) -> bool:
+        return placement.tier > module.home and module.held_bytes > 0 and self._keeps(module, placement, now_seconds)
+
+    def _keeps(self, module: SimulatedModule, placement: Placement, now_seconds: float) -> bool:
+        claimed = placement.urgency is Urgency.WHEN_UNCLAIMED and module.claimed(now_seconds)
+        return module.pinned or module.leased(now_seconds) or claimed
+
+    def _evict(self, module: SimulatedModule, tier: Tier, authority: Authority) -> int:
+        module.tier, module.authority = tier, authority
+        module.evictions += 1
+        self._released_bytes += module.home_bytes
+        self.moved.append(Moved(module=module.module, home=False, authority=authority))
+        return module.home_bytes
+
+    def _restore(self, module: SimulatedModule, authority: Authority, now_seconds: float) -> int:
+        """Begin a restore; they share one line to the device."""
+        self._line_seconds = max(self._line_seconds, now_seconds) + module.restore_seconds
+        module.ready_seconds, module.authority = self._line_seconds, authority
+        self.moved.append(Moved(module=module.module, home=True, authority=authority))
+        return module.home_bytes
+
+    def _make_room(self, need_bytes: int, wanted: Iterable[SimulatedModule], now_seconds: float) -> bool:
+        """Send its own colder modules away for a request, coldest first; all or none."""
+        needed = {module.module for module in wanted}
+        idle = [module for module in self._may_leave(now_seconds) if module.module not in needed]
+        if sum(module.home_bytes for module in idle) < need_bytes:
+            return False
+        for module in idle:
+            if need_bytes > 0:
+                need_bytes -= self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
+        return True
+
+    def _keep_budget(self, now_seconds: float) -> None:
+        budget_bytes = self.wish.budget_bytes
+        if budget_bytes is not None:
+            for module in self._may_leave(now_seconds):
+                if self.held_bytes > budget_bytes:
+                    self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
+
+    def _may_leave(self, now_seconds: float) -> list[SimulatedModule]:
+        idle = [
+            module
+            for module in self._modules.values()
+            if module.held_bytes
+            and not module.pinned
+            and not module.leased(now_seconds)
+            and not module.claimed(now_seconds)
+        ]
+        return sorted(idle, key=lambda module: module.last_use_seconds or 0.0)
+
+
+def _module_of(status: ModuleStatus, came: ServiceCame) -> SimulatedModule:
+    last_use = status.last_use_unix_seconds
+    assumed_seconds = UNMEASURED_SECONDS + status.home_bytes / UNMEASURED_BYTES_PER_SECOND
+    return SimulatedModule(
+        module=status.module,
+        home=status.home,
+        tier=status.tier,
+        home_bytes=status.home_bytes,
+        restore_seconds=assumed_seconds if status.restore_seconds is None else status.restore_seconds,
+        pinned=status.pinned,
+        uses=status.uses,
+        last_use_seconds=None if last_use is None else last_use - came.unix_seconds + came.seconds,
+    )
+
+
+def _status_of(module: SimulatedModule, now_seconds: float, unix_seconds: float) -> ModuleStatus:
+    last_seconds = module.last_use_seconds
+    return ModuleStatus(
+        module=module.module,
+        home=module.home,
+        tier=module.tier,
+        state=ModuleState.RESTING if module.ready_seconds is None else ModuleState.RESTORING,
+        home_bytes=module.home_bytes,
+        leases=int(module.leased(now_seconds)),
+        claims=max(module.claims, int(module.claimed(now_seconds))),
+        uses=module.uses,
+        last_use_unix_seconds=None if last_seconds is None else unix_seconds - max(0.0, now_seconds - last_seconds),
+        restore_seconds=module.restore_seconds if module.measured else None,
+        authority=module.authority,
+        restores=module.restores,
+        evictions=module.evictions,
+        pinned=module.pinned,
+    )
