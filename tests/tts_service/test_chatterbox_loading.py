@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from tests.fakes.tiny_weights import changed, own_copy, replaced, tiny_folder
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.models.chatterbox.host_master import ALIGNMENT_BYTES
 from tts_service.models.chatterbox.layout import LAYOUTS
 from tts_service.models.chatterbox.loading import ModelWeights, open_weights
 from tts_service.models.chatterbox.network_size import NetworkSize
+from tts_service.models.chatterbox.running_form import ALIGNMENT_BYTES
 from tts_service.models.chatterbox.s3gen_network import S3GEN_TOKENIZER, S3GEN_VOCODER, VOICE_ENCODER
 from tts_service.models.chatterbox.t3_network import T3
 from tts_service.models.chatterbox.upstream import upstream

@@ -1,29 +1,44 @@
-"""A module's weights in host memory: one piece, each tensor at its place in it.
+"""A module's weights in host memory, in the form in which they run: one piece, each tensor at its place in it.
 
 One piece, because memory that is taken at once goes back to the operating system at once, and because a device arena of
-the same form can be filled from it in one copy. The file is read straight into it, so that loading holds nothing twice;
-mapping the file instead was tried: its pages count as resident beside the copy, and without a copy a file that is
-truncated later kills the process.
+the same form can be filled from it in one copy. The file is read straight into it, or, where the form is another than
+the file's, through a small piece of memory for each thread that reads. So loading holds nothing twice. Mapping the file
+instead was tried: its pages count as resident beside the copy, and without a copy a file that is truncated later kills
+the process.
 """
 
 import io
-from collections.abc import Callable, Mapping
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 import torch
 
+from tts_service.models.chatterbox.running_form import AS_TRAINED, RunningForm, TensorForm, placed
 from tts_service.models.chatterbox.weight_file import StoredTensor
+from tts_service.models.host_pages import own_pages
 
-ALIGNMENT_BYTES: Final = 512
-"""Of every tensor in a master, as in torch's device allocator."""
+READ_BYTES: Final = 4 << 20
+"""What one thread reads at once: small enough to be checked and cast while it is in the processor's cache."""
 
-READ_BYTES: Final = 16 << 20
-"""What is read before progress is told; small enough to be checked for NaN while it is in the processor's cache."""
+MOST_READERS: Final = 8
+"""Threads; with more, page faults wait for each other."""
 
 
 class EndOfFileError(Exception):
     """A file ended before its weights did."""
+
+
+class Unfit(Enum):
+    """What is wrong with a tensor's values."""
+
+    NOT_FINITE = "holds NaN or infinite values; download the file again"
+    TOO_LARGE = "holds values too large for the type that it is to run in; set another precision for this module"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,56 +52,128 @@ class HostMaster:
         return f"<HostMaster {len(self.tensors)} tensors | {self.bytes_.nbytes / 2**20:.1f} MiB>"
 
 
-def allocate_master(stored: Mapping[str, StoredTensor]) -> HostMaster:
-    """Return memory for these tensors, with nothing in it yet."""
-    memory = torch.empty(placed_bytes(stored), dtype=torch.uint8, device="cpu")
-    views, start = {}, 0
-    for name, each in stored.items():
-        views[name] = memory[start : start + each.byte_count].view(each.dtype).view(each.shape)
-        start += _aligned(each.byte_count)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Rows of a tensor (entries of its first dimension), their bytes in the file, and their place in memory."""
+
+    name: str
+    dtype: torch.dtype
+    start_byte: int
+    byte_count: int
+    target: torch.Tensor
+
+
+def allocate_master(stored: Mapping[str, StoredTensor], form: RunningForm = AS_TRAINED) -> HostMaster:
+    """Return memory for these tensors in this form, with nothing in it yet."""
+    forms = {name: _form(name, each, form) for name, each in stored.items()}
+    sizes = _sizes(stored, form)
+    begins, byte_count = placed(sizes, form)
+    memory = own_pages(byte_count)
+    views = {
+        name: forms[name].empty_in(memory[begins[name] : begins[name] + sizes[name]], each.shape)
+        for name, each in stored.items()
+    }
     return HostMaster(memory, views)
 
 
-def placed_bytes(stored: Mapping[str, StoredTensor]) -> int:
-    """Return how much memory a master of these tensors takes."""
-    return sum(_aligned(each.byte_count) for each in stored.values())
+def placed_bytes(stored: Mapping[str, StoredTensor], form: RunningForm = AS_TRAINED) -> int:
+    """Return how much memory a master of these tensors takes in this form."""
+    return placed(_sizes(stored, form), form)[1]
 
 
-def _aligned(byte_count: int) -> int:
-    return -(-byte_count // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def _sizes(stored: Mapping[str, StoredTensor], form: RunningForm) -> dict[str, int]:
+    return {name: math.prod(each.shape) * _form(name, each, form).dtype.itemsize for name, each in stored.items()}
 
 
-def read_tensor(
-    file: io.RawIOBase, stored: StoredTensor, target: torch.Tensor, progress: Callable[[int], None]
-) -> bool:
-    """Read one tensor into its memory, and return whether all its values are finite.
+def _form(name: str, stored: StoredTensor, form: RunningForm) -> TensorForm:
+    return form.of_tensor(name, stored.dtype, stored.shape)
 
-    `progress` takes the bytes of each piece as it arrives. Raises OSError and EndOfFileError.
+
+def reader_count() -> int:
+    """Return how many threads read: two, or half of the cores, so that whatever else computes can go on."""
+    return min(MOST_READERS, max(2, (os.cpu_count() or 1) // 2))
+
+
+def fill_master(
+    file: io.FileIO, stored: Mapping[str, StoredTensor], master: HostMaster, progress: Callable[[int], None]
+) -> dict[str, Unfit]:
+    """Read tensors into their memory, casting them to its types, and return those that cannot be used.
+
+    `progress` takes the file's bytes of each piece as it arrives, in this thread; what it raises ends the reading.
+    Raises OSError and EndOfFileError.
     """
-    assert (stored.dtype, stored.shape) == (target.dtype, tuple(target.shape))
-    file.seek(stored.start_byte)
-    flat = target.view(-1)
-    finite, piece = True, READ_BYTES // stored.dtype.itemsize
-    for begin in range(0, flat.numel(), piece):
-        values = flat[begin : begin + piece]
-        _fill(file, values)
-        finite = finite and _is_finite(values)
-        progress(values.nbytes)
-    return finite
+    pieces = [piece for name, each in stored.items() for piece in _pieces(name, each, master.tensors[name])]
+    unfit: dict[str, Unfit] = {}
+    staging = threading.local()
+    with ThreadPoolExecutor(reader_count(), thread_name_prefix="weights") as readers:
+        reads: dict[Future[Unfit | None], _Piece] = {
+            readers.submit(_read, file.fileno(), piece, staging): piece for piece in pieces
+        }
+        try:
+            for read in as_completed(reads):
+                problem = read.result()
+                if problem is not None:
+                    unfit.setdefault(reads[read].name, problem)
+                progress(reads[read].byte_count)
+        except BaseException:
+            readers.shutdown(wait=True, cancel_futures=True)
+            raise
+    return {name: unfit[name] for name in stored if name in unfit}
 
 
-def _fill(file: io.RawIOBase, values: torch.Tensor) -> None:
-    window = values.view(torch.uint8).numpy().data
+def _pieces(name: str, stored: StoredTensor, target: torch.Tensor) -> Iterator[_Piece]:
+    """Yield a tensor's pieces, of whole rows; a scalar is one row."""
+    assert stored.shape == tuple(target.shape)
+    rows = target if target.dim() else target[None]
+    if not stored.byte_count:
+        return
+    row_bytes = stored.byte_count // len(rows)
+    count = max(1, READ_BYTES // row_bytes)
+    for begin in range(0, len(rows), count):
+        part = rows[begin : begin + count]
+        yield _Piece(
+            name=name,
+            dtype=stored.dtype,
+            start_byte=stored.start_byte + begin * row_bytes,
+            byte_count=len(part) * row_bytes,
+            target=part,
+        )
+
+
+def _read(descriptor: int, piece: _Piece, staging: threading.local) -> Unfit | None:
+    """Read one piece, and tell what is wrong with its values, if anything is."""
+    target = piece.target
+    straight = target.dtype == piece.dtype and target.is_contiguous()
+    values = target if straight else _staged(piece, staging)
+    _fill(descriptor, values, piece.start_byte)
+    if not straight:
+        target.copy_(values)
+    return _unfit(values, target.dtype)
+
+
+def _staged(piece: _Piece, staging: threading.local) -> torch.Tensor:
+    """Return this thread's own memory for a piece, which it keeps for the next ones."""
+    held: torch.Tensor | None = getattr(staging, "memory", None)
+    if held is None or held.nbytes < piece.byte_count:
+        held = staging.memory = torch.empty(max(READ_BYTES, piece.byte_count), dtype=torch.uint8, device="cpu")
+    return held[: piece.byte_count].view(piece.dtype).view(piece.target.shape)
+
+
+def _fill(descriptor: int, values: torch.Tensor, start_byte: int) -> None:
+    window = values.view(-1).view(torch.uint8).numpy().data
     while window:
-        count = file.readinto(window)
+        count = os.preadv(descriptor, [window], start_byte)
         if not count:
             raise EndOfFileError
-        window = window[count:]
+        window, start_byte = window[count:], start_byte + count
 
 
-def _is_finite(values: torch.Tensor) -> bool:
+def _unfit(values: torch.Tensor, running: torch.dtype) -> Unfit | None:
     """Look at the extremes: NaN is passed on by both, and no copy of the values is made."""
     if not values.dtype.is_floating_point:
-        return True
-    low, high = torch.aminmax(values)
-    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
+        return None
+    low, high = (float(each) for each in torch.aminmax(values))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Unfit.NOT_FINITE
+    bound = torch.finfo(running).max
+    return None if -bound <= low and high <= bound else Unfit.TOO_LARGE

@@ -5,8 +5,9 @@ alone and again whenever it is wanted, which is what a return from DISK is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -16,12 +17,14 @@ from tts_service.models.chatterbox.conditionals import conditionals_problems
 from tts_service.models.chatterbox.host_master import (
     EndOfFileError,
     HostMaster,
+    Unfit,
     allocate_master,
+    fill_master,
     placed_bytes,
-    read_tensor,
 )
 from tts_service.models.chatterbox.layout import CONDITIONALS_FILE, LAYOUTS, ModelLayout, ModuleFile, build_network
 from tts_service.models.chatterbox.network_size import NetworkSize
+from tts_service.models.chatterbox.running_form import AS_TRAINED, RunningForm
 from tts_service.models.chatterbox.t3_network import T3, UNUSED_SHAPES
 from tts_service.models.chatterbox.tokenizer_files import tokenizer_problems
 from tts_service.models.chatterbox.weight_checks import module_problems, surplus_problems
@@ -58,13 +61,17 @@ def no_progress(done_bytes: int, total_bytes: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelWeights:
-    """A folder whose every file has been checked against the networks of its model and size."""
+    """A folder whose every file has been checked against the networks of its model and size.
+
+    `forms` are those of the modules that are to run in another than they were trained in.
+    """
 
     folder: Path
     layout: ModelLayout
     size: NetworkSize
     stored: Mapping[ModuleName, Mapping[str, StoredTensor]]
     build: NetworkBuilder = build_network
+    forms: Mapping[ModuleName, RunningForm] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<ModelWeights {self.layout.model} {self.size.value} in {self.folder}>"
@@ -74,13 +81,17 @@ class ModelWeights:
         """The modules, T3 first."""
         return tuple(each.module for each in self.layout.modules)
 
+    def form(self, module: ModuleName) -> RunningForm:
+        """Return the form that a module is loaded in."""
+        return self.forms.get(module, AS_TRAINED)
+
     def byte_count(self, module: ModuleName) -> int:
-        """Return how many bytes a module's weights have."""
+        """Return how many bytes a module's weights have in their file."""
         return sum(each.byte_count for each in self.stored[module].values())
 
     def master_bytes(self, module: ModuleName) -> int:
-        """Return how much memory a module's weights take: as `byte_count`, each tensor at a place of its own."""
-        return placed_bytes(self.stored[module])
+        """Return how much memory a module's weights take in their form, each tensor at a place of its own."""
+        return placed_bytes(self.stored[module], self.form(module))
 
     @property
     def is_synthetic(self) -> bool:
@@ -92,7 +103,7 @@ class ModelWeights:
         """Return a module with its weights, in evaluation mode, frozen, its tensors in one piece of memory.
 
         Raises BadWeightsError: the file has gone, changed or ended since it was checked, or has values that are not
-        finite (all such names are told).
+        finite, or not in the type that they are to have (all such names are told).
         """
         return self.load_with_master(module, progress=progress)[0]
 
@@ -103,6 +114,7 @@ class ModelWeights:
         network = self.build(module, self.layout.model, self.size)
         master = self.read_master(module, progress=progress)
         network.load_state_dict(master.tensors, strict=False, assign=True)
+        _form_tables(network, self.form(module), master)
         network.requires_grad_(requires_grad=False)
         assert not any(each.is_meta for each in (*network.parameters(), *network.buffers()))
         return network.eval(), master
@@ -110,11 +122,11 @@ class ModelWeights:
     def read_master(self, module: ModuleName, *, progress: Progress = no_progress) -> HostMaster:
         """Return a module's weights in host memory, by the network's names; raises as `load` does."""
         place = self.layout.module_file(module)
-        master = allocate_master(self.stored[module])
-        refuse_problems(self.folder, self._read(place, master, progress))
+        master = allocate_master(self.stored[module], self.form(module))
+        refuse_problems(self.folder, self._fill(place, master, progress))
         return master
 
-    def _read(self, place: ModuleFile, master: HostMaster, progress: Progress) -> list[WeightProblem]:
+    def _fill(self, place: ModuleFile, master: HostMaster, progress: Progress) -> list[WeightProblem]:
         stored, total_bytes, done_bytes = self.stored[place.module], self.byte_count(place.module), 0
 
         def told(byte_count: int) -> None:
@@ -123,21 +135,33 @@ class ModelWeights:
             progress(done_bytes, total_bytes)
 
         path = self.folder / place.file
-        problems = []
         try:
             with path.open("rb", buffering=0) as file:
-                for name, each in stored.items():
-                    if not read_tensor(file, each, master.tensors[name], told):
-                        problems.append(_not_finite(place, name))
+                unfit = fill_master(file, stored, master, told)
         except OSError as error:
-            problems.append(file_problem(path, error))
+            return [file_problem(path, error)]
         except EndOfFileError:
-            problems.append(WeightProblem(file=place.file, what="has become shorter since it was checked"))
-        return problems
+            return [WeightProblem(file=place.file, what="has become shorter since it was checked")]
+        return [_problem(place, name, each) for name, each in unfit.items()]
 
 
-def open_weights(folder: Path, model: ChatterboxModel, *, build: NetworkBuilder = build_network) -> ModelWeights:
+def _form_tables(network: torch.nn.Module, form: RunningForm, master: HostMaster) -> None:
+    """Bring what is computed and not loaded into the form, too."""
+    for name, table in network.named_buffers():
+        if name not in master.tensors:
+            table.data = form.of_tensor(name, table.dtype, tuple(table.shape)).held(table)
+
+
+def open_weights(
+    folder: Path,
+    model: ChatterboxModel,
+    *,
+    forms: Mapping[ModuleName, RunningForm] = MappingProxyType({}),
+    build: NetworkBuilder = build_network,
+) -> ModelWeights:
     """Check a folder and return what modules are loaded from; the size (full or tiny) is read from T3's file.
+
+    `forms` are those that modules are to run in; one that is not named runs as it was trained.
 
     Reads no weights, only headers and the tokenizer. Raises BadWeightsError with everything that is wrong.
     """
@@ -155,7 +179,7 @@ def open_weights(folder: Path, model: ChatterboxModel, *, build: NetworkBuilder 
     problems += tokenizer_problems(folder, layout)
     problems += conditionals_problems(folder / CONDITIONALS_FILE)
     refuse_problems(folder, problems)
-    return ModelWeights(folder=folder, layout=layout, size=size, stored=stored, build=build)
+    return ModelWeights(folder=folder, layout=layout, size=size, stored=stored, forms=forms, build=build)
 
 
 def _stored(path: Path) -> Mapping[str, StoredTensor] | WeightProblem:
@@ -190,7 +214,5 @@ def _own(
     return {name: content[key] for name, key in keys.items() if key in content}
 
 
-def _not_finite(place: ModuleFile, name: str) -> WeightProblem:
-    return WeightProblem(
-        file=place.file, key=f"{place.prefix}{name}", what="holds NaN or infinite values; download the file again"
-    )
+def _problem(place: ModuleFile, name: str, unfit: Unfit) -> WeightProblem:
+    return WeightProblem(file=place.file, key=f"{place.prefix}{name}", what=unfit.value)

@@ -1,9 +1,11 @@
 """The one door to upstream's package, so that it is imported late and its warnings stay out of ours."""
 
+import gc
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 
 import torch
@@ -12,7 +14,8 @@ import torch
 def upstream(name: str) -> ModuleType:
     """Return a module of upstream's package, such as `upstream("models.s3gen.flow")`.
 
-    The first call imports all of upstream (about 4 s), which is why nothing imports it at the top of a file.
+    The first call imports all of upstream (7 s of a processor, half of it transformers and a third librosa's scipy and
+    numba), which is why nothing imports it at the top of a file.
     """
     return late_import(f"chatterbox.{name}")
 
@@ -23,7 +26,8 @@ def late_import(name: str) -> ModuleType:
     Some make tensors while they are imported (torchaudio's `kaldi`, HiFT's default arguments). Those belong on the CPU,
     even if the import happens while a network is built on the meta device.
     """
-    with quiet(), torch.device("cpu"):
+    collector = nullcontext() if name in sys.modules else _uncollected()
+    with quiet(), collector, torch.device("cpu"):
         return importlib.import_module(name)
 
 
@@ -33,3 +37,15 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let Python's collector rest: it would look through all that is imported again and again (1.5 s), for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
