@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.spread import Spread, spread_of
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.capture_gate import CaptureGate
 from tts_service.residency.device_tensors import DeviceTensors
@@ -40,16 +41,6 @@ GRAPH_MIB: Final = 512
 TOKENS: Final = 16
 WARM_UP_MOVES: Final = 3
 TARGETS: Final = {"evict_ms_per_gib": "<= 1.5", "restore_fraction_of_copy": ">= 0.85", "evict_p99_to_p50": "<= 2"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Some moves of one kind, in milliseconds."""
-
-    count: int
-    p50: float
-    p99: float
-    worst: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +134,13 @@ def _measured(mib: int, device: torch.device, count: int) -> Moves:
     torch.cuda.empty_cache()
     return Moves(
         mib=mib,
-        evict=_spread(evicts[WARM_UP_MOVES:]),
-        restore=_spread(restores[WARM_UP_MOVES:]),
-        copy=_spread(_pinned_copies(mib * MIB, device, count)),
-        plain_evict=_spread(plain_evicts[WARM_UP_MOVES:]),
-        plain_restore=_spread(plain_restores[WARM_UP_MOVES:]),
-        to_host=_spread(to_host),
-        to_device=_spread(to_device),
+        evict=spread_of(evicts[WARM_UP_MOVES:]),
+        restore=spread_of(restores[WARM_UP_MOVES:]),
+        copy=spread_of(_pinned_copies(mib * MIB, device, count)),
+        plain_evict=spread_of(plain_evicts[WARM_UP_MOVES:]),
+        plain_restore=spread_of(plain_restores[WARM_UP_MOVES:]),
+        to_host=spread_of(to_host),
+        to_device=spread_of(to_device),
     )
 
 
@@ -272,14 +263,6 @@ def _print_table(moves: Sequence[Moves]) -> None:
 
 def _two(spread: Spread) -> str:
     return f"{spread.p50:.3f} / {spread.p99:.3f}"
-
-
-def _spread(seconds: Sequence[float]) -> Spread:
-    ordered = sorted(1000 * each for each in seconds)
-    last = len(ordered) - 1
-    return Spread(
-        count=len(ordered), p50=ordered[round(0.5 * last)], p99=ordered[round(0.99 * last)], worst=ordered[last]
-    )
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -34,5 +34,5 @@ class PlainResidency:
         """Let modules leave the device; nothing is copied back."""
         for name in names:
             if self.there.pop(name, None) is not None:
-                self._tensors.finish_work()
+                self._tensors.end_work([name])
                 self._tensors.evict(name)

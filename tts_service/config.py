@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from tts_service.errors import StartupError
+from tts_service.types import Precision
 
 ENV_PREFIX = "GREENROOM_SERVICE_"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -57,13 +58,26 @@ class Limits(BaseModel):
     detect_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="The same, in bytes.")
 
 
+class RestTier(StrEnum):
+    """Where a module rests while nobody needs it; `auto` leaves that to the service."""
+
+    AUTO = "auto"
+    DEVICE = "device"
+    HOST = "host"
+    DISK = "disk"
+
+
 class Residency(BaseModel):
     """Where modules may be."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    enabled: bool = Field(default=True, description="Let modules move; if not, all stay at home and none is governed.")
     budget_bytes: int | None = Field(None, ge=0, description="Bytes that modules may hold at home; none for no bound.")
     pinned: tuple[str, ...] = Field((), description="Modules that never leave.")
+    rest: dict[str, RestTier] = Field(
+        {}, description="Where modules rest while nobody needs them: auto, device, host or disk, by name."
+    )
     linger_seconds: Seconds = Field(
         60.0, description="A module that rests elsewhere leaves so long after its last use."
     )
@@ -71,6 +85,41 @@ class Residency(BaseModel):
         5.0, ge=0, le=3_600, description="A module that came home on demand stays at least so long."
     )
     restore_timeout_seconds: Seconds = Field(30.0, description="How long a step waits for its modules.")
+    static_low_bytes: int = Field(
+        0, ge=0, description="Free memory below which idle modules leave while no daemon governs; 0 for never."
+    )
+    static_critical_bytes: int = Field(
+        0, ge=0, description="The same, for modules that open utterances will need again; 0 for never."
+    )
+    prefetch: bool = Field(default=True, description="Bring modules home before they are needed.")
+    asynchronous_transfer: bool = Field(
+        default=False, description="Copy modules to the device beside what is computed there."
+    )
+    arenas: bool = Field(default=True, description="Keep each module at device addresses of its own.")
+    captured: bool = Field(default=True, description="Compute with CUDA graphs where the device has them.")
+    aggressive_cleanup: bool = Field(
+        default=False, description="Give back what allocators keep for use after every eviction and utterance."
+    )
+    history: bool = Field(default=True, description="Keep samples of memory for GetMemoryReport.")
+
+    @model_validator(mode="after")
+    def _marks_rise(self) -> Self:
+        if self.static_low_bytes and self.static_critical_bytes > self.static_low_bytes:
+            raise ValueError("static_critical_bytes must not be above static_low_bytes")
+        return self
+
+
+class Precisions(BaseModel):
+    """In which type the modules compute that may do so in another than they were trained in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    t3: Literal["auto"] | Precision = Field(
+        "auto", description="T3: fp32, bf16, fp16, or auto (bf16 on a GPU, fp32 on a CPU)."
+    )
+    s3gen_flow: Literal["auto"] | Precision = Field(
+        "auto", description="s3gen.flow: fp32, bf16, fp16, or auto (fp16 on a GPU, fp32 on a CPU)."
+    )
 
 
 class ServiceConfig(BaseSettings):
@@ -96,6 +145,7 @@ class ServiceConfig(BaseSettings):
     log_text: bool = Field(default=False, description="Let spoken text into the log.")
     limits: Limits = Field(Limits(), description="Bounds on what clients may ask.")
     residency: Residency = Field(Residency(), description="Where modules may be.")
+    precision: Precisions = Field(Precisions(), description="In which type modules compute.")
 
     @property
     def effective_cache_dir(self) -> Path:
@@ -114,9 +164,14 @@ def xdg_dir(variable: str, default: str) -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / default) / "greenroom"
 
 
+def config_file(path: Path | None) -> Path:
+    """Return the file that settings are read from: the one that is named, or the default one, if that is there."""
+    return path or xdg_dir("XDG_CONFIG_HOME", ".config") / "service.toml"
+
+
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> ServiceConfig:
     """Merge file, environment and flags; raise StartupError that names the key and the way out."""
-    toml = path or xdg_dir("XDG_CONFIG_HOME", ".config") / "service.toml"
+    toml = config_file(path)
     if path is not None and not path.is_file():
         raise StartupError(f"{path}: there is no such configuration file")
     _refuse_unknown_variables()
@@ -159,32 +214,3 @@ def _explained(error: ValidationError, toml: Path) -> str:
 
 def _sources(toml: Path) -> str:
     return f"flags, {ENV_PREFIX}* variables, {toml}"
-
-
-def settings_help() -> str:
-    """Return every setting with its bounds' default and meaning, as a commented TOML file."""
-    lines = ["# Every setting of tts-service with its default."]
-    tables: list[tuple[str, type[BaseModel]]] = [("", ServiceConfig), ("limits", Limits), ("residency", Residency)]
-    for table, model in tables:
-        lines += ["", f"[{table}]"] if table else [""]
-        for name, field in model.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                continue
-            variable = ENV_PREFIX + (f"{table}__" if table else "") + name
-            default = _toml(field.get_default(call_default_factory=True))
-            lines += [f"# {field.description}  [{variable.upper()}]", f"# {name} ={default}"]
-    return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    match value:
-        case None:
-            return "  # not set"
-        case bool():
-            return f" {str(value).lower()}"
-        case str():
-            return f' "{value}"'
-        case tuple():
-            return f" {list(value)}"
-        case _:
-            return f" {value}"

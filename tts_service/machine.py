@@ -1,14 +1,22 @@
 """What the machine has for modules: tiers, devices, and what moves modules between them."""
 
 import time
+from collections.abc import Callable, MutableMapping
 
+import structlog
 import torch
 
+from tts_service.residency.arena_weights import ArenaWeights
+from tts_service.residency.capture_gate import CaptureGate
+from tts_service.residency.cuda_driver import lower_context_limits
 from tts_service.residency.device_tensors import DeviceTensors
-from tts_service.residency.mover import Mover
+from tts_service.residency.device_weights import device_weights
+from tts_service.residency.free_host_memory import free_host_bytes
+from tts_service.residency.mover import DeviceWeights, Mover
 from tts_service.residency.process_memory import ProcessMemory
-from tts_service.residency.torch_device import TorchDevice
 from tts_service.residency.types import Device, Tier
+
+_log = structlog.get_logger(__name__)
 
 HOST = Device(device_id="host", tier=Tier.HOST, display_name="host memory")
 
@@ -26,6 +34,13 @@ def devices_of(device: torch.device) -> tuple[Device, ...]:
     return (Device(device_id=f"GPU-{properties.uuid}", tier=Tier.DEVICE, display_name=properties.name), HOST)
 
 
+def free_memory_of(device: torch.device) -> Callable[[], int | None]:
+    """Return what tells how much memory is free where modules compute; None where that is unknown."""
+    if device.type != "cuda":
+        return free_host_bytes
+    return lambda: torch.cuda.mem_get_info(device)[0]
+
+
 def fix_kernels() -> None:
     """Have cuDNN take only kernels that give the same bits every time, as invariant 4 wants it.
 
@@ -35,7 +50,38 @@ def fix_kernels() -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def mover_for(device: torch.device, memory: ProcessMemory) -> Mover:
-    """Return what moves modules to this device and back; `memory` was made before the process had other threads."""
-    weights = DeviceTensors(TorchDevice(device)) if device.type == "cuda" else None
+def settle_libraries(environment: MutableMapping[str, str]) -> None:
+    """Say how CUDA's libraries and torch are to use memory, where nobody has said it; before either computes.
+
+    On a Hopper, each thread and stream that multiplies matrices gets 32 MiB to work in, twice: from cuBLAS, and for
+    cuBLASLt. Here both share 8 MiB, which is what other GPUs have.
+    """
+    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
+    environment.setdefault("CUBLASLT_WORKSPACE_SIZE", "8192")
+    environment.setdefault("TORCH_CUBLASLT_UNIFIED_WORKSPACE", "1")
+
+
+def settle_context(device: torch.device) -> None:
+    """Make a GPU's context small, before torch makes it; elsewhere this does nothing."""
+    if device.type == "cuda":
+        _log.info("context_limits", **lower_context_limits(device.index or 0))
+
+
+def weights_for(
+    device: torch.device, *, arenas: bool = True, asynchronous: bool = False
+) -> ArenaWeights | DeviceTensors | None:
+    """Return what brings weights to this device, None for a CPU, where they are at home in host memory.
+
+    In arenas, its `gate` is the device's: whoever captures graphs takes turns there, and `space` makes scratch memory.
+    """
+    if device.type != "cuda":
+        return None
+    return device_weights(device, gate=CaptureGate(), arenas=arenas, asynchronous=asynchronous)
+
+
+def mover_for(weights: DeviceWeights | None, memory: ProcessMemory) -> Mover:
+    """Return what moves modules, to a device and back if there is one.
+
+    `memory` was made before the process had other threads.
+    """
     return Mover(memory=memory, clock=time.perf_counter, device=weights)

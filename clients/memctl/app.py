@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from memctl import module_commands, policy_commands, service_commands, watch_commands
+from memctl import module_commands, policy_commands, service_commands, simulation_commands, watch_commands
 from memctl.invocation import command, root
 
 PACKAGE = "greenroom"
@@ -22,6 +22,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "release": module_commands.release,
     "services": service_commands.services,
     "report": service_commands.report,
+    "trim": service_commands.trim,
+    "simulate": simulation_commands.simulate,
+    "record": simulation_commands.record,
 }
 
 

@@ -17,6 +17,7 @@ from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc, residency_pb2, resi
 from memctl import policy_wire, residency_wire
 from memctl.errors import DAEMON, SERVICE, UnreachableError
 from memctl.line import patience_with
+from memctl.service_types import ServiceSetting, TrimAnswer
 from memctl.sockets import Fault
 from memctl.statuses import Peer, error_of
 from memctl.types import (
@@ -156,6 +157,16 @@ class ServiceLink:
         """Put a module into a tier, or release it with `Tier.AUTO`; RefusedError GOVERNED while a daemon governs."""
         request = residency_pb2.PlaceModuleRequest(module=module, tier=residency_wire.tier_number(tier))
         return residency_wire.placement_of(self._ask(self._stub.PlaceModule, request))
+
+    def trim_memory(self, *, modules: bool, requested_by: str) -> TrimAnswer:
+        """Have memory given back, with idle modules if they are asked for; RefusedError RESIDENCY_OFF."""
+        request = residency_pb2.TrimMemoryRequest(modules=modules, requested_by=requested_by)
+        return residency_wire.trim_of(self._ask(self._stub.TrimMemory, request))
+
+    def get_settings(self) -> tuple[ServiceSetting, ...]:
+        """Return every setting in force."""
+        request = residency_pb2.GetServiceConfigurationRequest()
+        return residency_wire.settings_of(self._ask(self._stub.GetServiceConfiguration, request))
 
     def get_memory_report(self, max_samples: int) -> MemoryReport:
         """Return how memory was used, with at most so many of the newest samples."""

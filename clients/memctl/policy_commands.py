@@ -14,6 +14,7 @@ from memctl.link import PolicyLink
 from memctl.module_tables import residency_table
 from memctl.parse import parse_assignments
 from memctl.policy_tables import change_table, policy_table
+from memctl.service_tables import device_lines, settings_table
 from memctl.settings import BY_NAME
 from memctl.tables import decisions_table, devices_table, overrides_table, services_table
 from memctl.types import Policy, SettingValue
@@ -35,10 +36,11 @@ def get(
     run: Invocation,
     what: Annotated[What, typer.Argument(help="What to show.", show_default=True)] = What.POLICY,
 ) -> None:
-    """Show the policy in force, one service's modules, or all that the daemon knows.
+    """Show the policy in force, one service's modules and settings, or all that the daemon knows.
 
     The policy's marks are shown as they were set and in bytes on each device. `service` asks the service itself, so it
-    works without a daemon.
+    works without a daemon: where its modules are, what it holds of its device, and every setting in force with where
+    that came from.
 
     Examples:
       memctl get
@@ -124,13 +126,21 @@ def _get_policy(run: Invocation) -> None:
 
 def _get_service(run: Invocation) -> None:
     with run.service_itself() as link:
-        residency = link.get_residency()
+        residency, settings = link.get_residency(), link.get_settings()
     told = {
         "service": residency.service,
         "service_instance_id": residency.service_instance_id,
         "report": residency.report,
+        "settings": settings,
     }
-    run.answer(told, residency_table(residency.service, residency.report, run.reader(), run.out.width))
+    device = residency.report.device
+    run.answer(
+        told,
+        residency_table(residency.service, residency.report, run.reader(), run.out.width),
+        *(() if device is None else (device_lines(device),)),
+        Text(""),
+        settings_table(settings),
+    )
 
 
 def _get_status(run: Invocation) -> None:

@@ -4,6 +4,14 @@ Beside `policy_wire` and `link`, nothing in `memctl` knows a message.
 """
 
 from greenroom.memory.v1 import residency_pb2
+from memctl.service_types import (
+    DeviceUsage,
+    MemoryKind,
+    ServiceSetting,
+    SettingSource,
+    TrimAnswer,
+    TrimmedMemory,
+)
 from memctl.types import (
     Authority,
     MemoryReport,
@@ -18,7 +26,7 @@ from memctl.types import (
     Residency,
     Tier,
 )
-from memctl.wire_fields import moment, named, seconds, span, unix_seconds
+from memctl.wire_fields import moment, named, number, seconds, span, unix_seconds
 
 
 def residency_of(response: residency_pb2.GetResidencyResponse) -> Residency:
@@ -48,6 +56,22 @@ def report_of(report: residency_pb2.ResidencyReport) -> Report:
         holder_id=report.holder_id,
         restore_waits=report.restore_waits,
         restore_wait_seconds=seconds(report.restore_wait_duration),
+        device=device_usage_of(report.device) if report.HasField("device") else None,
+    )
+
+
+def device_usage_of(usage: residency_pb2.DeviceUsage) -> DeviceUsage:
+    """Return what a service holds of its device."""
+    return DeviceUsage(
+        reserved_bytes=usage.reserved_bytes,
+        allocated_bytes=usage.allocated_bytes,
+        arena_bytes=usage.arena_bytes,
+        scratch_bytes=usage.scratch_bytes,
+        pinned_host_bytes=usage.pinned_host_bytes,
+        free_bytes=number(usage, "free_bytes"),
+        total_bytes=number(usage, "total_bytes"),
+        largest_free_block_bytes=number(usage, "largest_free_block_bytes"),
+        context_bytes=number(usage, "context_bytes"),
     )
 
 
@@ -70,12 +94,36 @@ def module_of(module: residency_pb2.ModuleStatus) -> ModuleStatus:
         restores=module.restores,
         evictions=module.evictions,
         pinned=module.pinned,
+        rest=tier_of(module.rest),
     )
 
 
 def placement_of(response: residency_pb2.PlaceModuleResponse) -> PlacementAnswer:
     """Return a module after it was placed."""
     return PlacementAnswer(module=module_of(response.module), pending_reason=response.pending_reason)
+
+
+def trim_of(response: residency_pb2.TrimMemoryResponse) -> TrimAnswer:
+    """Return what a trim gave back."""
+    return TrimAnswer(
+        kinds=tuple(_trimmed(each) for each in response.kinds),
+        modules=tuple(response.modules),
+        device=device_usage_of(response.device) if response.HasField("device") else None,
+    )
+
+
+def settings_of(response: residency_pb2.GetServiceConfigurationResponse) -> tuple[ServiceSetting, ...]:
+    """Return a service's settings in force."""
+    return tuple(
+        ServiceSetting(
+            name=one.name,
+            value=one.value,
+            source=named(SettingSource, residency_pb2.SettingSource, one.source),
+            origin=one.origin,
+            description=one.description,
+        )
+        for one in response.settings
+    )
 
 
 def memory_report_of(response: residency_pb2.GetMemoryReportResponse) -> MemoryReport:
@@ -93,6 +141,8 @@ def memory_report_of(response: residency_pb2.GetMemoryReportResponse) -> MemoryR
         restored_bytes=response.restored_bytes,
         released_bytes=response.released_bytes,
         modules=tuple(module_of(module) for module in response.modules),
+        peak_device_bytes=number(response, "peak_device_bytes"),
+        history_off=response.history_off,
     )
 
 
@@ -110,12 +160,22 @@ def _pending_move(move: residency_pb2.PendingMove) -> PendingMove:
     return PendingMove(module=move.module, tier=tier_of(move.tier), reason=move.reason)
 
 
+def _trimmed(trimmed: residency_pb2.TrimmedMemory) -> TrimmedMemory:
+    return TrimmedMemory(
+        kind=named(MemoryKind, residency_pb2.MemoryKind, trimmed.kind),
+        before_bytes=trimmed.before_bytes,
+        after_bytes=trimmed.after_bytes,
+        obstacle=trimmed.obstacle,
+    )
+
+
 def _memory_sample(sample: residency_pb2.MemorySample) -> MemorySample:
     return MemorySample(
         unix_seconds=unix_seconds(sample.time),
         phase=named(Phase, residency_pb2.Phase, sample.phase),
         process_bytes=sample.process_bytes,
         home_bytes=sample.home_bytes,
+        device_bytes=number(sample, "device_bytes"),
     )
 
 
@@ -127,4 +187,6 @@ def _phase_usage(usage: residency_pb2.PhaseUsage) -> PhaseUsage:
         peak_process_bytes=usage.peak_process_bytes,
         average_home_bytes=usage.average_home_bytes,
         peak_home_bytes=usage.peak_home_bytes,
+        average_device_bytes=number(usage, "average_device_bytes"),
+        peak_device_bytes=number(usage, "peak_device_bytes"),
     )

@@ -1,4 +1,4 @@
-"""`memctl services` and `memctl report`: which services there are, and how one of them used memory."""
+"""`memctl services`, `report`, `trim`: which services there are, how one used memory, and having it give some back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from memctl.errors import MemctlError, UnreachableError
-from memctl.invocation import Invocation
+from memctl.invocation import By, Invocation, asker
+from memctl.service_tables import trim_table
 from memctl.sockets import found_services
 from memctl.tables import services_table
 from memctl.types import MemoryReport, Status
@@ -56,6 +57,27 @@ def report(
         _draw(told, run.service, plot)
         run.remark(f"Drawn into {plot}.")
     run.answer({"service": run.service, "report": told, "plot": plot}, *usage_tables(run.service, told, run.reader()))
+
+
+def trim(
+    run: Invocation,
+    *,
+    modules: Annotated[bool, typer.Option("--modules", help="Send idle modules away, too.")] = False,
+    by: By = None,
+) -> None:
+    """Have a service give back what nobody misses: what allocators keep for use, and scratch memory that is idle.
+
+    With --modules, also modules that nobody uses, claims, pinned or wants at home; a request that needs one brings it
+    back. The service itself is asked, also while a daemon governs it: nothing is placed. Who asked is in its log.
+
+    Examples:
+      memctl trim
+      memctl trim --modules --service gpu-1
+      memctl trim --json
+    """
+    with run.service_itself() as link:
+        answer = link.trim_memory(modules=modules, requested_by=asker(by))
+    run.answer({"service": run.service, "trimmed": answer}, trim_table(answer))
 
 
 def _status_if_any(run: Invocation, *, needed: bool) -> Status | None:

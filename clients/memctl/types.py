@@ -6,6 +6,8 @@ Sizes are bytes, lengths of time seconds, moments seconds since 1970. Names equa
 from dataclasses import dataclass
 from enum import StrEnum
 
+from memctl.service_types import DeviceUsage
+
 
 class Tier(StrEnum):
     """Where a module's bytes are."""
@@ -150,6 +152,7 @@ class ModuleStatus:
     restores: int
     evictions: int
     pinned: bool
+    rest: Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,7 @@ class PendingMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What really is in one service. Versions and epoch: 0 for none; `budget_bytes` None for no bound."""
+    """What really is in one service. Versions, epoch: 0 for none; `budget_bytes`, `device` None for no bound, none."""
 
     unix_seconds: float | None
     modules: tuple[ModuleStatus, ...]
@@ -180,6 +183,7 @@ class Report:
     holder_id: str
     restore_waits: int
     restore_wait_seconds: float
+    device: DeviceUsage | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +259,7 @@ class MemorySample:
     phase: Phase
     process_bytes: int
     home_bytes: int
+    device_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,11 +272,16 @@ class PhaseUsage:
     peak_process_bytes: int
     average_home_bytes: int
     peak_home_bytes: int
+    average_device_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReport:
-    """How a service used memory since it started. `efficiency` is 0 if everything stayed home, 1 if nothing did."""
+    """How a service used memory since it started. `efficiency` is 0 if everything stayed home, 1 if nothing did.
+
+    With `history_off`, the service keeps no samples. What was held of a device is None without one.
+    """
 
     samples: tuple[MemorySample, ...]
     phases: tuple[PhaseUsage, ...]
@@ -285,3 +295,5 @@ class MemoryReport:
     restored_bytes: int
     released_bytes: int
     modules: tuple[ModuleStatus, ...]
+    peak_device_bytes: int | None = None
+    history_off: bool = False

@@ -42,6 +42,11 @@ def span(message: Message, field: str) -> float | None:
     return seconds(getattr(message, field)) if message.HasField(field) else None
 
 
+def number(message: Message, field: str) -> int | None:
+    """Return a whole number; None if it is not set."""
+    return int(getattr(message, field)) if message.HasField(field) else None
+
+
 def unix_seconds(time: Timestamp) -> float:
     """Return a moment in seconds since 1970."""
     return float((time.seconds * _NANOS + time.nanos) / _NANOS)

@@ -135,9 +135,13 @@ def test_report_as_json_has_every_sample(desk: Desk) -> None:
         len(told["report"]["modules"]),
         told["report"]["efficiency"],
     )
-    assert {"unix_seconds": START, "phase": "starting", "process_bytes": 400 * MIB, "home_bytes": 312 * MIB} == (
-        told["report"]["samples"][0]
-    )
+    assert {
+        "unix_seconds": START,
+        "phase": "starting",
+        "process_bytes": 400 * MIB,
+        "home_bytes": 312 * MIB,
+        "device_bytes": None,
+    } == told["report"]["samples"][0]
 
 
 def test_report_takes_the_newest_samples_only(desk: Desk) -> None:

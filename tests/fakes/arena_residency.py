@@ -41,15 +41,19 @@ def arena_residency(
     makers: Mapping[str, Callable[[], object]] = MAKERS,
     rest_away: Collection[str] = (),
     stay_seconds: float = 0.0,
+    more: Collection[ModuleSpec] = (),
+    budget_bytes: int | None = None,
 ) -> ResidencyManager:
-    """Return a manager over small networks whose home are arenas, not started."""
+    """Return a manager over small networks whose home are arenas, and `more` modules, not started."""
     return ResidencyManager(
         [
             ModuleSpec(name=ModuleName(name), load=make, rests_at_home=name not in rest_away, home_bytes=100)
             for name, make in makers.items()
-        ],
+        ]
+        + list(more),
         mover=Mover(memory=NoMemory(), clock=clock, collect=lambda: 0, device=weights),
         tiers=DEVICE_TIERS,
+        budget_bytes=budget_bytes,
         linger_seconds=10.0,
         stay_seconds=stay_seconds,
         clock=clock,

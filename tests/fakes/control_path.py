@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from tts_service.control_server import ControlServer
 from tts_service.control_socket import ControlSocket
 from tts_service.residency.governance import Governance
 from tts_service.residency.types import Device, Tier
+from tts_service.settings_listing import EffectiveSetting
 
 PATIENCE_SECONDS = 20.0
 """Far more than anything takes; only a broken test waits so long."""
@@ -88,12 +89,16 @@ class ControlPath:
 
 
 @contextmanager
-def serving(limits: ControlLimits | None = None) -> Iterator[ControlPath]:
-    """Serve for a while, and check that nothing is left afterwards."""
+def serving(
+    limits: ControlLimits | None = None, *, fixed: bool = False, settings: Sequence[EffectiveSetting] = ()
+) -> Iterator[ControlPath]:
+    """Serve for a while, and check that nothing is left afterwards; `fixed` serves modules that never move."""
     threads_before = set(threading.enumerate())
     manager = FakeResidencyManager()
-    governance = Governance(residency=manager, clock=time.monotonic)
-    servicer = ResidencyServicer(governance=governance, identity=IDENTITY, limits=limits or ControlLimits())
+    governance = Governance(residency=manager, clock=time.monotonic, fixed=fixed)
+    servicer = ResidencyServicer(
+        governance=governance, identity=IDENTITY, limits=limits or ControlLimits(), settings=settings
+    )
     with tempfile.TemporaryDirectory(prefix="greenroom") as folder:
         server = ControlServer(socket=ControlSocket(Path(folder) / "c.sock"), governance=governance, servicer=servicer)
         server.start()

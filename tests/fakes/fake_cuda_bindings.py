@@ -22,6 +22,7 @@ class FakeCudaBindings:
             "cuMemGetAllocationGranularity": 1 << 21,
             "cuMemAddressReserve": 1 << 40,
             "cuMemCreate": 77,
+            "cuCtxGetLimit": 512,
         }
 
     def __repr__(self) -> str:

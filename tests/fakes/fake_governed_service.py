@@ -50,6 +50,23 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             restore_wait_duration=duration(0.12),
         )
         self.memory_report = residency_pb2.GetMemoryReportResponse()
+        self.settings: list[residency_pb2.Setting] = [
+            residency_pb2.Setting(
+                name="residency.budget_bytes",
+                value="419430400",
+                source=residency_pb2.SETTING_SOURCE_FLAG,
+                origin="command line",
+                description="Bytes that modules may hold at home.",
+            ),
+            residency_pb2.Setting(
+                name="residency.history",
+                value="true",
+                source=residency_pb2.SETTING_SOURCE_DEFAULT,
+                description="Keep samples of memory.",
+            ),
+        ]
+        self.trims: list[residency_pb2.TrimMemoryRequest] = []
+        self.fixed = False
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -110,6 +127,46 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
                 raise bad_config({"tier": "this service has host and disk"})
             pending = self.move(request.module, request.tier, residency_pb2.AUTHORITY_OPERATOR)
             return residency_pb2.PlaceModuleResponse(module=module, pending_reason=pending)
+
+    def TrimMemory(self, request, context):  # noqa: ANN001, ANN201, N802  gRPC's signature.
+        """Give back half of the process and, if asked, what nobody uses or claims."""
+        with answering(context):
+            if self.fixed and request.modules:
+                raise Refusal(
+                    code=code_pb2.FAILED_PRECONDITION, reason="RESIDENCY_OFF", message="residency is switched off"
+                )
+            self.trims.append(request)
+            kinds = []
+            sent: list[str] = []
+            if request.modules:
+                before_bytes = self.now().home_bytes
+                idle = [one.module for one in self.report.modules if not one.claims and one.tier == one.home]
+                sent = [
+                    name
+                    for name in idle
+                    if not self.move(name, residency_pb2.TIER_DISK, residency_pb2.AUTHORITY_OPERATOR)
+                ]
+                kinds.append(
+                    residency_pb2.TrimmedMemory(
+                        kind=residency_pb2.MEMORY_KIND_MODULES,
+                        before_bytes=before_bytes,
+                        after_bytes=self.now().home_bytes,
+                    )
+                )
+            kinds.append(
+                residency_pb2.TrimmedMemory(
+                    kind=residency_pb2.MEMORY_KIND_PROCESS, before_bytes=1_200 * MIB, after_bytes=600 * MIB
+                )
+            )
+            device = self.report.device if self.report.HasField("device") else None
+            return residency_pb2.TrimMemoryResponse(kinds=kinds, modules=sent, device=device)
+
+    def GetServiceConfiguration(self, request, context):  # noqa: ANN001, ANN201, N802  gRPC's signature.
+        """Tell the settings in force."""
+        del request, context
+        return residency_pb2.GetServiceConfigurationResponse(
+            settings=self.settings, service_name=self.name, service_instance_id="instance-1"
+        )
 
     def GetMemoryReport(self, request, context):  # noqa: ANN001, ANN201, N802  gRPC's signature.
         """Tell how memory was used, with no more samples than asked for."""

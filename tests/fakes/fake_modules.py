@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.residency.housekeeper import NO_RESOURCES, Resources
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
+from tts_service.residency.types import Tier
+from tts_service.residency.upkeep import NO_UPKEEP, Upkeep
 from tts_service.types import ModuleName
 
 PROCESS_BYTES = 1_000
@@ -143,6 +146,9 @@ def fake_residency(
     stay_seconds: float = 0.0,
     linger_seconds: float = 10.0,
     restore_timeout_seconds: float = 30.0,
+    rest_tiers: Mapping[str, Tier] | None = None,
+    upkeep: Upkeep = NO_UPKEEP,
+    resources: Resources = NO_RESOURCES,
 ) -> ResidencyManager:
     """Return a manager over fake modules, not started."""
     return ResidencyManager(
@@ -153,6 +159,9 @@ def fake_residency(
         linger_seconds=linger_seconds,
         stay_seconds=stay_seconds,
         restore_timeout_seconds=restore_timeout_seconds,
+        rest_tiers={ModuleName(name): tier for name, tier in (rest_tiers or {}).items()},
+        upkeep=upkeep,
+        resources=resources,
         clock=clock,
         wall_clock=lambda: 1_700_000_000.0 + clock(),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tts_service.errors import CallerError, FieldViolation, Reason, bad_config
 from tts_service.residency.history import MemoryReport, MemorySample, Phase, PhaseUsage
+from tts_service.residency.trimming import MemoryKind, TrimmedKind, TrimReport
 from tts_service.residency.types import (
     Authority,
     Directive,
@@ -35,7 +36,8 @@ class FakeResidencyManager:
     """Three modules on HOST and DISK, moved at once unless they are leased.
 
     `calls` holds every directive that was set. `block` makes `set_directive` wait, `directive_fault` makes it fail,
-    and `fault` makes everything else fail. `reports` counts the reports that were made.
+    and `fault` makes everything else fail. `reports` counts the reports that were made, `close_looks` those of them
+    that were asked for closely; `trims` holds what every trim asked for.
     """
 
     calls: list[Directive | None] = field(default_factory=list)
@@ -43,6 +45,8 @@ class FakeResidencyManager:
     directive_fault: Exception | None = None
     fault: Exception | None = None
     reports: int = 0
+    close_looks: int = 0
+    trims: list[tuple[bool, float]] = field(default_factory=list)
     _lock: threading.Condition = field(default_factory=threading.Condition)
     _modules: dict[ModuleName, _Module] = field(default_factory=dict)
     _directive: Directive | None = None
@@ -104,9 +108,21 @@ class FakeResidencyManager:
         self._announce()
         return status, pending
 
-    def report(self) -> ResidencyReport:
+    def trim(self, *, modules: bool, timeout_seconds: float) -> TrimReport:
+        """Give half of the process back and, if asked, every module that is not leased."""
+        self._obey_test()
+        self.trims.append((modules, timeout_seconds))
+        with self._lock:
+            sent = [each for each in self._modules.values() if modules and not each.leases]
+            for each in sent:
+                each.status = replace(each.status, tier=Tier.DISK)
+            kind = TrimmedKind(kind=MemoryKind.PROCESS, before_bytes=100, after_bytes=50, obstacle="busy")
+            return TrimReport(kinds=(kind,), modules=tuple(each.status.module for each in sent), device=None)
+
+    def report(self, *, closely: bool = False) -> ResidencyReport:
         """Say what is; epoch and holder are the governance's to add."""
         self._obey_test()
+        self.close_looks += closely
         with self._lock:
             self.reports += 1
             pending = tuple(

@@ -137,6 +137,7 @@ def device_residency(
     budget_bytes: int | None = None,
     pinned: Collection[str] = (),
     stay_seconds: float = 0.0,
+    rest_tiers: Mapping[str, Tier] | None = None,
 ) -> ResidencyManager:
     """Return a manager over small networks whose home is a device, not started; each holds 100 bytes of the host."""
     return ResidencyManager(
@@ -148,6 +149,7 @@ def device_residency(
         tiers=DEVICE_TIERS,
         budget_bytes=budget_bytes,
         pinned_modules=tuple(ModuleName(name) for name in pinned),
+        rest_tiers={ModuleName(name): tier for name, tier in (rest_tiers or {}).items()},
         linger_seconds=10.0,
         stay_seconds=stay_seconds,
         clock=clock,

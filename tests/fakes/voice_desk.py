@@ -33,6 +33,7 @@ from tts_service.speech.session_config import ModelFacts, Offer
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.speech.voice_encoding import ENCODER_MODULES, encoding_rules
 from tts_service.speech.voice_store import VoiceStore
+from tts_service.workers import Workers
 
 PIECE_BYTES = 100_000
 
@@ -56,7 +57,7 @@ class VoiceDesk:
 
     def _service(self, limits: VoiceUploadLimits) -> SpeechService:
         offer = Offer(models=(_model(),), voices=self.store.voices)
-        engine = Engine(self.residency, self.executor, models={}, restore_timeout_seconds=10)
+        engine = Engine(self.residency, Workers.shared(1), models={}, restore_timeout_seconds=10)
         return SpeechService(
             engine=engine,
             offer=offer,

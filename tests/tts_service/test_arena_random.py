@@ -15,8 +15,8 @@ from tests.fakes.fake_cuda_driver import FakeCudaDriver
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.torch_networks import DEVICE_TIERS, MAKERS, NETWORKS, is_tied, networks_of, output_of, weights_of
 from tts_service.errors import CallerError
+from tts_service.residency.claims import Claim
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
-from tts_service.residency.manager import Claim
 from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
 from tts_service.types import ModuleName
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from tests.fakes.arena_residency import arena_weights
 from tests.fakes.fake_cuda_driver import GARBAGE, FakeCudaDriver
 from tests.fakes.torch_networks import MAKERS, PackedNetwork, TinyNetwork, is_tied, networks_of, output_of, weights_of
+from tts_service.models.chatterbox.running_form import adjacent
 from tts_service.residency.arena import ArenaError
 from tts_service.residency.fixed_weights import FixedWeightsError
 from tts_service.residency.use_record import ArenaInUseError
@@ -108,6 +109,27 @@ def test_module_of_another_form_is_refused_where_addresses_are_known(driver: Fak
     other.to(CPU)
 
     assert (addresses, 0) == (_addresses(other), driver.physical_bytes)
+
+
+@pytest.mark.parametrize("adopt_from_bytes", [1 << 10, 1 << 40], ids=["adopted", "brought together"])
+def test_neighbours_in_a_loader_s_memory_are_one_matrix_in_the_arena(
+    driver: FakeCudaDriver, adopt_from_bytes: int
+) -> None:
+    """Two weights of whole 512 bytes that follow each other can be multiplied at once, before and after a move."""
+    module = torch.nn.Module()
+    memory = torch.arange(768.0)
+    module.register_buffer("first", memory[:256].view(16, 16))
+    module.register_buffer("second", memory[256:].view(32, 16))
+    expected = memory.clone().view(48, 16)
+    del memory
+    weights = arena_weights(driver, adopt_from_bytes=adopt_from_bytes)
+    weights.restore(A, module)
+    joined = adjacent(tuple(module.buffers()))
+    weights.evict(A)
+    weights.restore(A, module)
+
+    assert joined is not None
+    assert torch.equal(expected, joined)
 
 
 def test_memory_of_a_loader_is_not_held_twice(driver: FakeCudaDriver) -> None:

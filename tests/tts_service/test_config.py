@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tts_service.config import load_config, settings_help
+from tts_service.config import RestTier, load_config
 from tts_service.errors import StartupError
 
 
@@ -66,10 +66,45 @@ def test_config_bad_flag_is_refused(flags: dict[str, Any], key: str) -> None:
         load_config(None, flags)
 
 
-def test_settings_help_lists_every_setting_with_its_default() -> None:
-    """The listing names nested settings, too."""
-    text = settings_help()
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[residency.rest]\nt3 = "moon"',
+        "[residency]\nstatic_low_bytes = -1",
+        "[residency]\nstatic_low_bytes = 1\nstatic_critical_bytes = 2",
+        "[residency]\nprefetch = 3",
+    ],
+)
+def test_config_bad_residency_is_refused(tmp_path: Path, toml: str) -> None:
+    """Tiers that there are not and marks in the wrong order stop the start."""
+    file = tmp_path / "service.toml"
+    file.write_text(toml)
+    with pytest.raises(StartupError, match="residency"):
+        load_config(file, {})
 
-    assert {"# workers = 2", "# sessions = 64", "[residency]", '# speech_address = "127.0.0.1:50051"'} <= set(
-        text.splitlines()
+
+def test_config_residency_is_on_with_everything_that_makes_it_fast() -> None:
+    """By default modules move, marks and clean-up are off, and no module is told where to rest."""
+    residency = load_config(None, {}).residency
+
+    assert (True, True, True, True, True, True) == (
+        residency.enabled,
+        residency.prefetch,
+        residency.asynchronous_transfer,
+        residency.arenas,
+        residency.captured,
+        residency.history,
     )
+    assert (False, 0, 0, {}) == (
+        residency.aggressive_cleanup,
+        residency.static_low_bytes,
+        residency.static_critical_bytes,
+        residency.rest,
+    )
+
+
+def test_config_rest_can_stand_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table is JSON there, because names of modules have dots."""
+    monkeypatch.setenv("GREENROOM_SERVICE_RESIDENCY__REST", '{"s3gen.flow": "host"}')
+
+    assert {"s3gen.flow": RestTier.HOST} == load_config(None, {}).residency.rest

@@ -4,9 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from tests.fakes.fake_cuda_bindings import FakeCudaBindings
-from tts_service.residency.cuda_driver import CudaDriver, NoVirtualMemoryError
+from tts_service.residency.cuda_driver import (
+    CONTEXT_LIMITS,
+    CudaDriver,
+    NoVirtualMemoryError,
+    lower_context_limits,
+)
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 
 GRANULE = 1 << 21
@@ -105,3 +111,24 @@ def test_device_that_cannot_map_memory_is_told(cuda: FakeCudaBindings, monkeypat
 
     with pytest.raises(NoVirtualMemoryError, match="Old GPU does not map memory"):
         _driver(cuda)
+
+
+def test_context_is_made_small_in_the_primary_context(cuda: FakeCudaBindings) -> None:
+    """It is retained and current before its limits are set; what the driver made of them is returned."""
+    limits = lower_context_limits(0, cuda=cuda)
+    numbers = [getattr(cuda.CUlimit, name) for name in CONTEXT_LIMITS]
+
+    assert ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"] == _names(cuda)[:4]
+    assert list(zip(numbers, CONTEXT_LIMITS.values(), strict=True)) == [
+        arguments for name, arguments in cuda.calls if name == "cuCtxSetLimit"
+    ]
+    assert dict.fromkeys(CONTEXT_LIMITS, 512) == limits
+
+
+def test_context_that_cannot_be_made_small_stays_as_it_is(cuda: FakeCudaBindings) -> None:
+    """It costs memory, and the service starts all the same."""
+    cuda.statuses["cuCtxSetLimit"] = "CUDA_ERROR_UNSUPPORTED_LIMIT"
+    with capture_logs() as logs:
+        limits = lower_context_limits(0, cuda=cuda)
+
+    assert ({}, ["context_limits_not_lowered"]) == (limits, [each["event"] for each in logs])

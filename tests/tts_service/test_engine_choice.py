@@ -56,6 +56,33 @@ def test_what_is_asked_for_is_taken_whether_its_weights_are_at_hand_or_not(
     assert (*expected, "asked for") == (choice.model, choice.device, choice.reason)
 
 
+@pytest.mark.parametrize(("cuda_devices", "at_hand"), [(0, True), (1, False)])
+@pytest.mark.parametrize("weights", ["/models/mine", "synthetic", "synthetic:tiny"])
+def test_weights_that_auto_would_leave_aside_stop_the_start(cuda_devices: int, weights: str, *, at_hand: bool) -> None:
+    """Whoever names weights does not hear the built-in voice instead; the message says why, and both ways out."""
+    with pytest.raises(StartupError, match=f"weights {weights}: they would not be used .*--model"):
+        choose_engine(
+            ModelChoice.AUTO,
+            "auto",
+            cuda_devices=cuda_devices,
+            weights_at_hand=lambda _model: at_hand,
+            weights=weights,
+        )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda_devices", "model"),
+    [(ModelChoice.AUTO, 1, ChatterboxModel.ENGLISH), (ModelChoice.TURBO, 0, ChatterboxModel.TURBO)],
+)
+def test_weights_that_are_named_are_used(wanted: ModelChoice, cuda_devices: int, model: ChatterboxModel) -> None:
+    """Where auto takes Chatterbox, or a model is named, named weights are those that speak."""
+    choice = choose_engine(
+        wanted, "auto", cuda_devices=cuda_devices, weights_at_hand=lambda _model: True, weights="/models/mine"
+    )
+
+    assert model is choice.model
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "cuda_devices"),
     [

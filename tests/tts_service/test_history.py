@@ -146,3 +146,30 @@ def test_tally_counts_waits_with_their_time() -> None:
         tally.restore_wait_seconds,
         repr(tally),
     )
+
+
+def test_report_of_a_device_has_its_means_and_peaks() -> None:
+    """What was held of the device is told by phase and as a whole; samples without it have none."""
+    history = MemoryHistory()
+    for device_bytes in (100, 300):
+        history.record(
+            MemorySample(unix_seconds=0.0, phase=Phase.IDLE, process_bytes=1, home_bytes=1, device_bytes=device_bytes)
+        )
+    report, without = history.report((), MoveTally(), max_samples=10), MemoryHistory()
+    without.record(_sample(1, 1))
+
+    assert (200, 300, 300) == (
+        report.phases[0].average_device_bytes,
+        report.phases[0].peak_device_bytes,
+        report.peak_device_bytes,
+    )
+    assert without.report((), MoveTally(), max_samples=1).peak_device_bytes is None
+
+
+def test_history_that_keeps_nothing_says_so() -> None:
+    """Samples that are given to it are forgotten."""
+    history = MemoryHistory(keeps=False)
+    history.record(_sample(5, 5))
+    report = history.report((), MoveTally(), max_samples=10)
+
+    assert (False, (), 0) == (report.history_kept, report.samples, report.peak_process_bytes)

@@ -299,7 +299,10 @@ def test_report_tells_what_the_process_holds_of_the_device(manager: ResidencyMan
     """Reserved and allocated bytes are the allocator's own."""
     held_bytes = SIZES["a"] + SIZES["b"] + SIZES["c"]
 
-    assert DeviceUsage(reserved_bytes=held_bytes, allocated_bytes=held_bytes) == manager.report().device
+    assert (
+        DeviceUsage(reserved_bytes=held_bytes, allocated_bytes=held_bytes, pinned_host_bytes=held_bytes)
+        == manager.report().device
+    )
     assert manager.report().home_bytes == device.usage().allocated_bytes
 
 

@@ -23,8 +23,8 @@ from tests.fakes.torch_networks import (
     weights_of,
 )
 from tts_service.errors import CallerError
+from tts_service.residency.claims import Claim
 from tts_service.residency.device_tensors import DeviceTensors
-from tts_service.residency.manager import Claim
 from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
 from tts_service.types import ModuleName
 

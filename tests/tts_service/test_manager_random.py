@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from tests.fakes.fake_modules import FakeModules, fake_residency
 from tests.fakes.manual_clock import ManualClock
 from tts_service.errors import CallerError, ServiceError
-from tts_service.residency.manager import Claim, ResidencyManager
+from tts_service.residency.claims import Claim
+from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
 from tts_service.types import ModuleName
 

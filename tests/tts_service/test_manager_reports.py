@@ -59,6 +59,7 @@ def test_report_tells_everything_about_a_module(manager: ResidencyManager, clock
         restore_seconds=0.5,
         authority=Authority.DEFAULT,
         restores=1,
+        rest=Tier.HOST,
     )
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,13 +12,14 @@ import grpc
 from greenroom.memory.v1 import residency_pb2 as pb
 from greenroom.memory.v1 import residency_pb2_grpc
 from tts_service.api import residency_messages as messages
-from tts_service.api import statuses
+from tts_service.api import statuses, upkeep_messages
 from tts_service.api.control_outbox import ControlOutbox, Due, End, Pace
 from tts_service.api.govern_stream import GovernStream
 from tts_service.api.stream_slots import FULL_RETRY_SECONDS, StreamSlots
 from tts_service.errors import CallerError, Reason, ServiceError
 from tts_service.residency.governance import Governance
 from tts_service.residency.types import Device, ResidencyReport
+from tts_service.settings_listing import EffectiveSetting
 
 Message = TypeVar("Message")
 
@@ -67,15 +68,18 @@ class ResidencyServicer(residency_pb2_grpc.ResidencyServiceServicer):
         governance: Governance,
         identity: ServiceIdentity,
         limits: ControlLimits,
+        settings: Sequence[EffectiveSetting] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._governance = governance
         self._identity = identity
         self._limits = limits
+        self._settings = tuple(settings)
         self._clock = clock
         self._governors = StreamSlots(kind="governors", limit=limits.govern_streams)
         self._watchers = StreamSlots(kind="watchers", limit=limits.watch_streams)
         self._placing = threading.BoundedSemaphore(limits.placements_at_once)
+        self._trimming = threading.BoundedSemaphore()
 
     def __repr__(self) -> str:
         return f"<ResidencyServicer {self._governors!r} {self._watchers!r}>"
@@ -110,7 +114,7 @@ class ResidencyServicer(residency_pb2_grpc.ResidencyServiceServicer):
         del request
         with _answered(context):
             return pb.GetResidencyResponse(
-                report=messages.report_message(self._governance.report()),
+                report=messages.report_message(self._governance.report(closely=True)),
                 service_name=self._identity.service_name,
                 service_instance_id=self._identity.instance_id,
             )
@@ -130,13 +134,36 @@ class ResidencyServicer(residency_pb2_grpc.ResidencyServiceServicer):
         self, request: pb.PlaceModuleRequest, context: grpc.ServicerContext
     ) -> pb.PlaceModuleResponse:
         """Move a module for an operator, waiting a bounded time until it has."""
-        patience_seconds = max(0.0, context.time_remaining() - REPLY_MARGIN_SECONDS)
-        with _answered(context), self._place_slot():
+        with _answered(context), _slot(self._placing, "placements"):
             module, tier = messages.place_request_of(request)
             status, pending_reason = self._governance.place(
-                module, tier, timeout_seconds=min(self._limits.place_seconds, patience_seconds)
+                module, tier, timeout_seconds=self._patience_seconds(context)
             )
             return pb.PlaceModuleResponse(module=messages.module_message(status), pending_reason=pending_reason)
+
+    def TrimMemory(  # noqa: N802 - named by the proto.
+        self, request: pb.TrimMemoryRequest, context: grpc.ServicerContext
+    ) -> pb.TrimMemoryResponse:
+        """Give back what nobody misses, waiting a bounded time until that is done."""
+        with _answered(context), _slot(self._trimming, "trims"):
+            report = self._governance.trim(
+                modules=request.modules,
+                requested_by=upkeep_messages.requester_of(request),
+                timeout_seconds=self._patience_seconds(context),
+            )
+            return upkeep_messages.trim_message(report)
+
+    def GetServiceConfiguration(  # noqa: N802 - named by the proto.
+        self, request: pb.GetServiceConfigurationRequest, context: grpc.ServicerContext
+    ) -> pb.GetServiceConfigurationResponse:
+        """Tell every setting in force."""
+        del request
+        with _answered(context):
+            return pb.GetServiceConfigurationResponse(
+                settings=upkeep_messages.settings_messages(self._settings),
+                service_name=self._identity.service_name,
+                service_instance_id=self._identity.instance_id,
+            )
 
     def GetMemoryReport(  # noqa: N802 - named by the proto.
         self, request: pb.GetMemoryReportRequest, context: grpc.ServicerContext
@@ -195,16 +222,20 @@ class ResidencyServicer(residency_pb2_grpc.ResidencyServiceServicer):
         )
         return pb.GovernResponse(welcome=welcome)
 
-    @contextmanager
-    def _place_slot(self) -> Iterator[None]:
-        if not self._placing.acquire(blocking=False):
-            raise ServiceError(
-                Reason.AT_CAPACITY, "too many placements at once", retry_after_seconds=FULL_RETRY_SECONDS
-            )
-        try:
-            yield
-        finally:
-            self._placing.release()
+    def _patience_seconds(self, context: grpc.ServicerContext) -> float:
+        """Return how long a caller waits for an answer, at most as long as is given to anybody."""
+        return min(self._limits.place_seconds, max(0.0, context.time_remaining() - REPLY_MARGIN_SECONDS))
+
+
+@contextmanager
+def _slot(slots: threading.BoundedSemaphore, what: str) -> Iterator[None]:
+    """Take one of a few places for calls that wait, or raise ServiceError AT_CAPACITY."""
+    if not slots.acquire(blocking=False):
+        raise ServiceError(Reason.AT_CAPACITY, f"too many {what} at once", retry_after_seconds=FULL_RETRY_SECONDS)
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 def _watched(report: ResidencyReport) -> pb.WatchResidencyResponse:

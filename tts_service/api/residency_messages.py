@@ -144,14 +144,25 @@ def report_message(report: ResidencyReport) -> pb.ResidencyReport:
         holder_id=report.holder_id,
         restore_waits=report.restore_waits,
         restore_wait_duration=duration(report.restore_wait_seconds),
-        device=_device_usage(report.device),
+        device=device_usage_message(report.device),
     )
 
 
-def _device_usage(usage: DeviceUsage | None) -> pb.DeviceUsage | None:
+def device_usage_message(usage: DeviceUsage | None) -> pb.DeviceUsage | None:
+    """Return the message of what is held of a device; what is not known is absent."""
     if usage is None:
         return None
-    return pb.DeviceUsage(reserved_bytes=usage.reserved_bytes, allocated_bytes=usage.allocated_bytes)
+    return pb.DeviceUsage(
+        reserved_bytes=usage.reserved_bytes,
+        allocated_bytes=usage.allocated_bytes,
+        arena_bytes=usage.arena_bytes,
+        scratch_bytes=usage.scratch_bytes,
+        free_bytes=usage.free_bytes,
+        total_bytes=usage.total_bytes,
+        largest_free_block_bytes=usage.largest_free_block_bytes,
+        context_bytes=usage.context_bytes,
+        pinned_host_bytes=usage.pinned_host_bytes,
+    )
 
 
 def module_message(module: ModuleStatus) -> pb.ModuleStatus:
@@ -175,6 +186,7 @@ def module_message(module: ModuleStatus) -> pb.ModuleStatus:
         restores=module.restores,
         evictions=module.evictions,
         pinned=module.pinned,
+        rest=pb.TIER_UNSPECIFIED if module.rest is None else _TIERS_OUT[module.rest],
     )
 
 
@@ -193,6 +205,8 @@ def memory_report_message(report: MemoryReport) -> pb.GetMemoryReportResponse:
         restored_bytes=report.restored_bytes,
         released_bytes=report.released_bytes,
         modules=[module_message(module) for module in report.modules],
+        history_off=not report.history_kept,
+        peak_device_bytes=report.peak_device_bytes,
     )
 
 
@@ -216,6 +230,7 @@ def _sample_message(sample: MemorySample) -> pb.MemorySample:
         phase=_PHASES_OUT[sample.phase],
         process_bytes=sample.process_bytes,
         home_bytes=sample.home_bytes,
+        device_bytes=sample.device_bytes,
     )
 
 
@@ -227,6 +242,8 @@ def _phase_message(usage: PhaseUsage) -> pb.PhaseUsage:
         peak_process_bytes=usage.peak_process_bytes,
         average_home_bytes=usage.average_home_bytes,
         peak_home_bytes=usage.peak_home_bytes,
+        average_device_bytes=usage.average_device_bytes,
+        peak_device_bytes=usage.peak_device_bytes,
     )
 
 

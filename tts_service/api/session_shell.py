@@ -8,8 +8,8 @@ renderer carries out orders, and the writer writes what `poll` gives. The reader
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from tts_service.engine import Emit, Renderer
 from tts_service.errors import Reason, ServiceError
+from tts_service.renderer import Emit, Renderer
 from tts_service.speech.outbox import TIMER_SECONDS
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent

@@ -17,8 +17,9 @@ from tts_service.api.sessions import Sessions
 from tts_service.api.statuses import abort_async
 from tts_service.api.voice_upload import VoiceUploads
 from tts_service.api.watermark_detection import Detection
-from tts_service.engine import Emit, Engine, Renderer
+from tts_service.engine import Engine
 from tts_service.errors import CallerError, GreenroomError, Reason, ServiceError, bad_config
+from tts_service.renderer import Emit, Renderer
 from tts_service.speech import protocol
 from tts_service.speech.session import Session
 from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing

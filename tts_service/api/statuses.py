@@ -26,6 +26,7 @@ CODES = {
     Reason.BAD_AUDIO: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.CONFIG_NOT_FIRST: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.GOVERNED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.RESIDENCY_OFF: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.VOICE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.MODULE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.AT_CAPACITY: grpc.StatusCode.RESOURCE_EXHAUSTED,

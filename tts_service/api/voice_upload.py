@@ -128,7 +128,9 @@ class VoiceUploads:
     def _call_encoders(self, called: ExitStack) -> None:
         """Have the encoders come while the rest is uploaded; whether they came shows when they are leased."""
         called.enter_context(self._engine.residency.claim(ENCODER_MODULES))
-        called.callback(self._engine.residency.prepare(ENCODER_MODULES).cancel)
+        coming = self._engine.call(ENCODER_MODULES)
+        if coming is not None:
+            called.callback(coming.cancel)
 
     # --- the voice ----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import structlog
 
 from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError
+from tts_service.residency.mapping import map_memory, whole_granules
 from tts_service.residency.stray_cover import StrayCover
 
 _log = structlog.get_logger(__name__)
@@ -17,8 +18,7 @@ class AddressRange:
 
     def __init__(self, driver: DeviceDriver, byte_count: int, *, cover: StrayCover | None = None) -> None:
         assert byte_count > 0
-        granule = driver.granularity_bytes
-        self.byte_count = -(-byte_count // granule) * granule
+        self.byte_count = whole_granules(driver, byte_count)
         self.address = driver.reserve(self.byte_count)
         self.is_mapped = False
         self._driver = driver
@@ -33,17 +33,12 @@ class AddressRange:
     def map(self) -> None:
         """Put memory behind the addresses; what is in it is undefined. If it raises, nothing is there."""
         assert not self.is_mapped
-        handle = self._driver.create(self.byte_count)
-        mapped = False
+        self._lift_cover()
         try:
-            self._lift_cover()
-            self._driver.map(self.address, self.byte_count, handle)
-            mapped = True
-            self._driver.set_access(self.address, self.byte_count)
-            # From here on the mapping alone keeps the memory, so that taking it away is one call.
-            self._driver.release(handle)
+            map_memory(self._driver, self.address, self.byte_count)
         except DeviceDriverError:
-            self._undo(handle, mapped=mapped)
+            if self._cover is not None:
+                self._lay_cover(self._cover)
             raise
         self.is_mapped = True
 
@@ -62,20 +57,6 @@ class AddressRange:
             self.is_mapped = False
         self._lift_cover()
         self._driver.free_addresses(self.address, self.byte_count)
-
-    def _undo(self, handle: int, *, mapped: bool) -> None:
-        """Take back what was done before a failure; each step is made even if the other fails."""
-        try:
-            if mapped:
-                self._driver.unmap(self.address, self.byte_count)
-        except DeviceDriverError:
-            _log.exception("device_memory_left_mapped", bytes=self.byte_count)
-        try:
-            self._driver.release(handle)
-        except DeviceDriverError:
-            _log.exception("device_memory_left_unreleased", bytes=self.byte_count)
-        if self._cover is not None and not self._is_covered:
-            self._lay_cover(self._cover)
 
     def _lay_cover(self, cover: StrayCover) -> None:
         """Cover the addresses if that can be done: looking for mistakes must not make any."""

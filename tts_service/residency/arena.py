@@ -70,9 +70,18 @@ class Arena:
         return self._master is not None
 
     @property
+    def locked_bytes(self) -> int:
+        """What it holds locked of host memory."""
+        return 0 if self._master is None else self._master.locked_bytes
+
+    @property
     def failure(self) -> DeviceDriverError | None:
         """What broke it for good, if anything did: nobody knows what is behind its addresses."""
         return self._failure
+
+    def fail(self, error: DeviceDriverError) -> None:
+        """Break it; what broke it first counts."""
+        self._failure = self._failure or error
 
     def admit(self, module: object, layout: ArenaLayout) -> None:
         """Take over a module's weights from its host memory, and make its tensors those of the arena.

@@ -1,7 +1,8 @@
 """Where each of a module's tensors is in its arena, and what of its host memory can be copied as it is.
 
 Tensors that share bytes share them in the arena too; those that share nothing get places of their own, aligned as
-torch's allocator has it. A large piece of host memory that holds hardly anything else (a loader's) keeps its form, so
+torch's allocator has it. Tensors of one piece of host memory share a storage and keep their order, so that neighbours
+among them can be taken as one matrix. A large piece that holds hardly anything else (a loader's) keeps its form, so
 that it need not be copied within the host. Weights of recurrent networks go where `recurrent_layout` says.
 """
 
@@ -114,16 +115,16 @@ class _Layout:
         begin = self._room(host.nbytes)
         self._adopted.append(Part(host, begin))
         for cluster in clusters:
-            self._place_cluster(cluster, begin + cluster.begin)
+            self._place_cluster(cluster, begin + cluster.begin, (begin, host.nbytes))
 
     def begin_packing(self) -> None:
         self._packed_begin = _aligned(self._end)
 
     def pack(self, host: torch.Tensor, clusters: Sequence[_Cluster]) -> None:
-        for cluster in clusters:
-            begin = self._room(cluster.end - cluster.begin)
+        begins = [self._room(each.end - each.begin) for each in clusters]
+        for cluster, begin in zip(clusters, begins, strict=True):
             self._packed.append(Part(host[cluster.begin : cluster.end], begin))
-            self._place_cluster(cluster, begin)
+            self._place_cluster(cluster, begin, (begins[0], self._end - begins[0]))
 
     def pack_flat(self, views: Sequence[View], pieces: Sequence[torch.Tensor], weights: FlatWeights) -> None:
         begin = self._room(weights.byte_count)
@@ -143,9 +144,11 @@ class _Layout:
         self._end = begin + byte_count
         return begin
 
-    def _place_cluster(self, cluster: _Cluster, begin: int) -> None:
+    def _place_cluster(self, cluster: _Cluster, begin: int, storage: tuple[int, int]) -> None:
+        storage_begin, storage_bytes = storage
         for view in cluster.views:
-            self._place(view, begin, cluster.end - cluster.begin, view.offset_bytes - cluster.begin)
+            offset_bytes = begin - storage_begin + view.offset_bytes - cluster.begin
+            self._place(view, storage_begin, storage_bytes, offset_bytes)
 
     def _place(self, view: View, storage_begin: int, storage_bytes: int, offset_bytes: int) -> None:
         self._places[id(view.tensor)] = Place(

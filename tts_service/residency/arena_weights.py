@@ -4,16 +4,19 @@ It is what `DeviceTensors` is where memory can be mapped. Unlike there, a module
 its first restore on: while it is away they must not be used, on the host as little as on the device.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
 from tts_service.residency.arena import Arena
 from tts_service.residency.arena_layout import ADOPT_FROM_BYTES, ArenaLayout, arena_layout
 from tts_service.residency.capture_gate import CaptureGate
-from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError, DeviceMemoryError
+from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError, DeviceEvent, DeviceMemoryError
+from tts_service.residency.mapping import whole_granules
 from tts_service.residency.recurrent_layout import Flattening, cudnn_flattening, laid_anyhow
 from tts_service.residency.scratch_arena import ScratchArena
+from tts_service.residency.scratch_space import ScratchModule, ScratchSpace
 from tts_service.residency.stray_cover import StrayCover
 from tts_service.residency.torch_device import TorchDevice
 from tts_service.residency.types import DeviceUsage
@@ -48,6 +51,7 @@ class ArenaWeights:
         self._flattening = flattening or _flattening_on(driver)
         self._adopt_from_bytes = adopt_from_bytes
         self._arenas: dict[ModuleName, Arena] = {}
+        self._spaces: dict[ModuleName, ScratchSpace] = {}
         self._scratch: list[ScratchArena] = []
         self._cover: StrayCover | None = None
         if finds_strays:
@@ -60,10 +64,20 @@ class ArenaWeights:
         return f"<ArenaWeights {' '.join(there) or 'of nothing'} | {self.mapped_bytes} bytes mapped>"
 
     @property
+    def arena_bytes(self) -> int:
+        """What modules' weights hold of the device."""
+        return sum(each.byte_count for each in tuple(self._arenas.values()) if each.is_mapped)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What memory without a master holds of the device."""
+        spaces = sum(each.mapped_bytes for each in tuple(self._spaces.values()))
+        return spaces + sum(each.byte_count for each in tuple(self._scratch) if each.is_mapped)
+
+    @property
     def mapped_bytes(self) -> int:
-        """What arenas hold of the device, scratch included: torch knows nothing of it."""
-        arenas = sum(each.byte_count for each in self._arenas.values() if each.is_mapped)
-        return arenas + sum(each.byte_count for each in self._scratch if each.is_mapped)
+        """What arenas hold of the device, scratch included."""
+        return self.arena_bytes + self.scratch_bytes
 
     @property
     def strays(self) -> int:
@@ -71,69 +85,123 @@ class ArenaWeights:
         return 0 if self._cover is None else self._cover.strays
 
     @property
-    def failures(self) -> dict[str, DeviceDriverError]:
+    def failures(self) -> dict[ModuleName, DeviceDriverError]:
         """What the driver did to arenas that are broken for good; the service is not well if there are any."""
-        return {name: arena.failure for name, arena in self._arenas.items() if arena.failure is not None}
+        holders: dict[ModuleName, Arena | ScratchSpace] = {**self._arenas, **self._spaces}
+        return {name: each.failure for name, each in holders.items() if each.failure is not None}
+
+    def failure(self, name: ModuleName) -> DeviceDriverError | None:
+        """Return what broke a module's arena for good, None if nothing did."""
+        return self.failures.get(name)
+
+    def fail(self, name: ModuleName, error: DeviceDriverError) -> None:
+        """Break a module's arena: what was done with it on the device has failed."""
+        self._holder(name).fail(error)
 
     def weigh(self, module: object) -> int:
         """Return the bytes that a module in host memory will take."""
-        granule = self._driver.granularity_bytes
-        return -(-max(1, self._layout(module).byte_count) // granule) * granule
+        if isinstance(module, ScratchModule):
+            return module.space.byte_count
+        return whole_granules(self._driver, max(1, self._layout(module).byte_count))
 
     def restore(self, name: ModuleName, module: object) -> int:
         """Bring a module's weights to its arena and return its bytes.
 
         If it raises, the weights are in host memory and the device holds nothing of them.
         """
-        with self.gate.moving():
-            self._driver.make_current()
+        if isinstance(module, ScratchModule):
+            return self._restore_space(name, module.space)
+        with self._moving():
             arena = self._admitted(name, module)
-            self._bring(arena)
+            arrived = self._begun(arena)
+        if not self._asynchronous:
+            self._await(arena, arrived)
         return arena.byte_count
 
     def evict(self, name: ModuleName) -> int:
         """Take a module's memory away and return its bytes. Raises ArenaInUseError while anybody uses it."""
-        with self.gate.moving():
-            self._driver.make_current()
-            return self._arenas[name].evict()
+        holder = self._holder(name)
+        holder.uses.check_unused()
+        with suppress(DeviceDriverError):
+            # Work that still runs is waited for before the driver's turn is taken; what is wrong is found again below.
+            holder.uses.settle()
+        with self._moving():
+            return holder.evict()
 
     def forget(self, name: ModuleName) -> None:
         """Let go of a module's host memory; its addresses stay its own."""
         arena = self._arenas.get(name)
         if arena is not None:
-            with self.gate.moving():
-                self._driver.make_current()
+            with self._moving():
                 arena.forget()
 
     def begin_work(self, names: Collection[ModuleName]) -> None:
-        """Let this thread's current stream wait for modules that are still being copied; they stay until `end_work`."""
-        for name in names:
-            self._arenas[name].uses.enter()
+        """Let this thread's current stream wait for modules that are still being copied; they stay until `end_work`.
+
+        Raises DeviceDriverError, and then no use has begun.
+        """
+        begun: list[ModuleName] = []
+        try:
+            for name in names:
+                self._holder(name).uses.enter()
+                begun.append(name)
+        except DeviceDriverError:
+            self.end_work(begun)
+            raise
 
     def end_work(self, names: Collection[ModuleName]) -> None:
-        """End the use of modules: they stay until the device has done what is on this thread's current stream."""
-        used = self._driver.used()
-        for name in names:
-            self._arenas[name].uses.leave(used)
+        """End the use of modules: they stay until the device has done what is on this thread's current stream.
 
-    def finish_work(self) -> None:
-        """Wait until the device has done what is on this thread's current stream."""
-        self._device.finish_work()
+        Raises DeviceDriverError if the device cannot say when that is; the uses have ended all the same.
+        """
+        used, failed = None, None
+        try:
+            used = self._driver.used()
+        except DeviceDriverError as error:
+            failed = error
+        for name in names:
+            self._holder(name).uses.leave(used)
+        if failed is not None:
+            raise failed
 
     def scratch(self, name: str, byte_count: int) -> ScratchArena:
         """Return an arena without weights, with nothing behind it yet."""
-        with self.gate.moving():
-            self._driver.make_current()
+        with self._moving():
             made = ScratchArena(name, byte_count, driver=self._driver, gate=self.gate, cover=self._cover)
         self._scratch.append(made)
         return made
 
-    def usage(self) -> DeviceUsage:
-        """Return what torch and the arenas hold of the device."""
-        torchs, mapped_bytes = self._device.usage(), self.mapped_bytes
-        return DeviceUsage(
-            reserved_bytes=torchs.reserved_bytes + mapped_bytes, allocated_bytes=torchs.allocated_bytes + mapped_bytes
+    def space(self, name: ModuleName) -> ScratchSpace:
+        """Return what a stage needs beside its weights, without any part yet, and away."""
+        assert name not in self._spaces, f"{name} is there already"
+        made = ScratchSpace(name, driver=self._driver, gate=self.gate, forget_cache=self._device.give_back)
+        self._spaces[name] = made
+        return made
+
+    def usage(self, *, closely: bool = False) -> DeviceUsage:
+        """Return what torch and the arenas hold of the device; graphs' memory is the arenas', not torch's."""
+        torchs, arena_bytes, scratch_bytes = self._device.usage(), self.arena_bytes, self.scratch_bytes
+        torch_bytes = torchs.reserved_bytes - sum(each.pool_bytes for each in tuple(self._spaces.values()))
+        usage = DeviceUsage(
+            reserved_bytes=max(torch_bytes, torchs.allocated_bytes) + arena_bytes + scratch_bytes,
+            allocated_bytes=torchs.allocated_bytes + arena_bytes + scratch_bytes,
+            arena_bytes=arena_bytes,
+            scratch_bytes=scratch_bytes,
+            pinned_host_bytes=sum(each.locked_bytes for each in tuple(self._arenas.values())),
         )
+        return self._device.examined(usage) if closely else usage
+
+    def give_back(self) -> None:
+        """Return what torch keeps for use; what is mapped stays."""
+        with self._moving():
+            self._device.give_back()
+
+    def trim(self) -> int:
+        """Give back what scratch spaces hold beyond what is in use, and return its bytes; spaces stay where they are.
+
+        A driver that fails breaks the space, and the next restore says it.
+        """
+        return sum(each.trim() for each in tuple(self._spaces.values()))
 
     def addresses(self) -> dict[ModuleName, int]:
         """Return where each module's arena begins, for life."""
@@ -141,13 +209,15 @@ class ArenaWeights:
 
     def close(self) -> None:
         """Give everything back, addresses included; no tensor of any arena may be used after that."""
-        with self.gate.moving():
-            self._driver.make_current()
+        with self._moving():
             for arena in self._arenas.values():
                 arena.close()
+            for space in self._spaces.values():
+                space.close()
         for scratch in self._scratch:
             scratch.close()
         self._arenas.clear()
+        self._spaces.clear()
         self._scratch.clear()
 
     def _layout(self, module: object) -> ArenaLayout:
@@ -163,19 +233,37 @@ class ArenaWeights:
             arena.admit(module, layout)
         return arena
 
-    def _bring(self, arena: Arena) -> None:
+    def _begun(self, arena: Arena) -> DeviceEvent:
         try:
-            arrived = arena.restore()
+            return arena.restore()
         except DeviceMemoryError:
             # Torch keeps what it has freed; for this, it must not.
             self._device.give_back()
-            arrived = arena.restore()
-        if not self._asynchronous:
-            try:
-                arrived.wait()
-            except DeviceDriverError:
+            return arena.restore()
+
+    def _await(self, arena: Arena, arrived: DeviceEvent) -> None:
+        """Wait for copies, while others have their turn at the driver: a page may be wanted meanwhile."""
+        try:
+            arrived.wait()
+        except DeviceDriverError:
+            with self._moving():
                 arena.evict()
-                raise
+            raise
+
+    def _restore_space(self, name: ModuleName, space: ScratchSpace) -> int:
+        assert self._spaces.get(name) is space
+        with self._moving():
+            space.restore()
+        return space.byte_count
+
+    def _holder(self, name: ModuleName) -> Arena | ScratchSpace:
+        return self._arenas[name] if name in self._arenas else self._spaces[name]
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        with self.gate.moving():
+            self._driver.make_current()
+            yield
 
 
 def _flattening_on(driver: DeviceDriver) -> Flattening:

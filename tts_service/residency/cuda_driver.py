@@ -7,13 +7,25 @@ torch's too, the primary one: a second context would not see torch's memory.
 import importlib
 from typing import Any, Final, Self
 
+import structlog
 import torch
 
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 
+_log = structlog.get_logger(__name__)
+
 SUCCESS: Final = 0
 OUT_OF_MEMORY: Final = 2
 """CUDA_SUCCESS and CUDA_ERROR_OUT_OF_MEMORY of cuda.h."""
+
+
+CONTEXT_LIMITS: Final = {
+    "CU_LIMIT_STACK_SIZE": 256,
+    "CU_LIMIT_MALLOC_HEAP_SIZE": 1 << 20,
+    "CU_LIMIT_PRINTF_FIFO_SIZE": 1 << 16,
+}
+"""In bytes; the stack is each thread's. The driver's own are 1 KiB, 8 MiB and 1 MiB. It reserves a stack for every
+thread that can be resident: 264 MiB on an H100 at 1 KiB. For a kernel that needs more it raises the limit, for good."""
 
 
 class NoVirtualMemoryError(Exception):
@@ -28,7 +40,10 @@ class CudaEvent:
         self._device = stream.device
         # A blocking event lets the processor do something else: what waits for it is one thread among those that speak.
         self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's.
-        self._event.record(stream)
+        try:
+            self._event.record(stream)
+        except RuntimeError as error:
+            raise DeviceDriverError("cudaEventRecord", str(error)) from error
 
     def __repr__(self) -> str:
         return f"<CudaEvent on stream {self.stream_key:#x}>"
@@ -42,7 +57,10 @@ class CudaEvent:
 
     def hold_stream(self) -> None:
         """Let this thread's current stream wait."""
-        torch.cuda.current_stream(self._device).wait_event(self._event)
+        try:
+            torch.cuda.current_stream(self._device).wait_event(self._event)
+        except RuntimeError as error:
+            raise DeviceDriverError("cudaStreamWaitEvent", str(error)) from error
 
 
 class CudaDriver:
@@ -151,13 +169,41 @@ class CudaDriver:
         return CudaEvent(torch.cuda.current_stream(self.device))
 
     def _call(self, name: str, *arguments: object) -> Any:
-        status, *values = getattr(self._cuda, name)(*arguments)
-        code = int(status)
-        if code == OUT_OF_MEMORY:
-            raise DeviceMemoryError(name, "out of memory", code)
-        if code != SUCCESS:
-            raise DeviceDriverError(name, getattr(status, "name", "unknown error"), code)
-        return values[0] if values else None
+        return _called(self._cuda, name, *arguments)
+
+
+def lower_context_limits(index: int, *, cuda: Any = None) -> dict[str, int]:
+    """Make the context of the GPU with this number a small one, and return its limits: {} where that cannot be done.
+
+    Before torch makes it, that is before the first tensor there: memory that the context has taken is not given back.
+    It is kept for as long as the process lives.
+    """
+    try:
+        cuda = cuda or importlib.import_module("cuda.bindings.driver")
+        _called(cuda, "cuInit", 0)
+        _called(cuda, "cuCtxSetCurrent", _called(cuda, "cuDevicePrimaryCtxRetain", _called(cuda, "cuDeviceGet", index)))
+        for name, byte_count in CONTEXT_LIMITS.items():
+            _called(cuda, "cuCtxSetLimit", getattr(cuda.CUlimit, name), byte_count)
+        return context_limits(cuda=cuda)
+    except (ImportError, DeviceDriverError) as error:
+        _log.warning("context_limits_not_lowered", reason=str(error))
+        return {}
+
+
+def context_limits(*, cuda: Any = None) -> dict[str, int]:
+    """Return the limits of this thread's context in bytes, by the driver's names."""
+    cuda = cuda or importlib.import_module("cuda.bindings.driver")
+    return {name: int(_called(cuda, "cuCtxGetLimit", getattr(cuda.CUlimit, name))) for name in CONTEXT_LIMITS}
+
+
+def _called(cuda: Any, name: str, *arguments: object) -> Any:
+    status, *values = getattr(cuda, name)(*arguments)
+    code = int(status)
+    if code == OUT_OF_MEMORY:
+        raise DeviceMemoryError(name, "out of memory", code)
+    if code != SUCCESS:
+        raise DeviceDriverError(name, getattr(status, "name", "unknown error"), code)
+    return values[0] if values else None
 
 
 def _properties(cuda: Any, index: int) -> Any:

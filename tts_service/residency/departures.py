@@ -15,17 +15,28 @@ BUDGET = "budget"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """A module that wants to leave: as soon as `obstacle` is gone, not before `due_seconds`, or at once."""
+    """A module that wants to leave: as soon as `obstacle` is gone, not before `due_seconds`, or at once.
+
+    `closes`: only leases keep it, which would go on for ever where there is always another one. So it takes no new ones
+    until it has left; whoever asks for it meanwhile waits, and brings it back.
+    """
 
     module: ModuleName
     authority: Authority
     obstacle: str | None = None
     due_seconds: float | None = None
+    closes: bool = False
 
 
 def can_go(departure: Departure) -> bool:
     """Tell whether nothing keeps the module any more."""
     return departure.obstacle is None and departure.due_seconds is None
+
+
+def goes_anyway(situation: Situation, departure: Departure) -> bool:
+    """Tell whether a module leaves although requests wait for it: it had closed before they came."""
+    closed = departure.module in situation.leaving and departure.authority is not Authority.DEFAULT
+    return closed and (departure.closes or can_go(departure))
 
 
 def making_room(situation: Situation, residence: Residence, authority: Authority) -> Departure:
@@ -55,21 +66,37 @@ def _after_linger(situation: Situation, residence: Residence, *, now_seconds: fl
 def _as_wished(situation: Situation, residence: Residence, wish: Wish, *, now_seconds: float) -> Departure:
     departure = Departure(module=residence.module, authority=wish.authority)
     unhurried = wish.urgency is Urgency.WHEN_UNCLAIMED
+    due_seconds = _stay_end_seconds(situation, residence, unhurried=unhurried)
+    if due_seconds is not None and due_seconds > now_seconds:
+        departure = replace(departure, due_seconds=due_seconds)
     obstacle = _obstacle(situation, residence, claims_count=unhurried)
-    if obstacle is not None:
-        return replace(departure, obstacle=obstacle)
+    if obstacle is None:
+        return departure if departure.due_seconds is None else replace(departure, obstacle=CLAIMED)
+    closes = departure.due_seconds is None and not _is_claimed(situation, residence, claims_count=unhurried)
+    return replace(departure, obstacle=obstacle, closes=closes)
+
+
+def _stay_end_seconds(situation: Situation, residence: Residence, *, unhurried: bool) -> float | None:
+    """Return until when a guest stays, which stands for the claim of the request that is likely to follow.
+
+    In a hurry, use does not extend it.
+    """
     if not residence.guest:
-        return departure
-    # A guest's stay stands for the claim of the request that is likely to follow. In a hurry, use does not extend it.
+        return None
     since_seconds = _last_use_seconds(situation, residence) if unhurried else residence.home_since_seconds
-    due_seconds = since_seconds + situation.wishes.stay_seconds
-    return departure if due_seconds <= now_seconds else replace(departure, obstacle=CLAIMED, due_seconds=due_seconds)
+    return since_seconds + situation.wishes.stay_seconds
 
 
 def _obstacle(situation: Situation, residence: Residence, *, claims_count: bool) -> str | None:
     if residence.module in situation.leases.held:
         return LEASED
-    return CLAIMED if claims_count and residence.module in situation.leases.claims else None
+    return CLAIMED if _is_claimed(situation, residence, claims_count=claims_count) else None
+
+
+def _is_claimed(situation: Situation, residence: Residence, *, claims_count: bool) -> bool:
+    """Tell whether somebody's interest keeps a module; what is kept for its contents is, whatever the need."""
+    claimed = claims_count and residence.module in situation.leases.claims
+    return claimed or residence.module in situation.leases.keeps
 
 
 def _last_use_seconds(situation: Situation, residence: Residence) -> float:

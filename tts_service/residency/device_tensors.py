@@ -6,12 +6,14 @@ copied back. This class is all that knows how a module is on the device.
 
 import gc
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import structlog
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from tts_service.residency.device_driver import DeviceDriverError
 from tts_service.residency.module_tensors import ModuleTensors, module_tensors, torch_modules, view_of
 from tts_service.residency.torch_device import TorchDevice
 from tts_service.residency.types import DeviceUsage
@@ -72,13 +74,29 @@ class DeviceTensors:
         assert name not in self._there, f"{name} is on the device still"
         _unpin(self._pinned.pop(name, []), self._device)
 
-    def finish_work(self) -> None:
+    def begin_work(self, names: Collection[ModuleName]) -> None:
+        """Do nothing: a restore is done when it returns."""
+
+    def end_work(self, names: Collection[ModuleName]) -> None:
         """Wait until the device has done what is on this thread's current stream."""
+        del names
         self._device.finish_work()
 
-    def usage(self) -> DeviceUsage:
+    def failure(self, name: ModuleName) -> None:
+        """Return nothing: here each restore says for itself what is wrong."""
+
+    def fail(self, name: ModuleName, error: DeviceDriverError) -> None:
+        """Remember nothing, as for `failure`."""
+
+    def usage(self, *, closely: bool = False) -> DeviceUsage:
         """Return what the process's allocator holds of the device."""
-        return self._device.usage()
+        pinned_bytes = sum(piece.nbytes for pieces in tuple(self._pinned.values()) for piece in pieces)
+        usage = replace(self._device.usage(), pinned_host_bytes=pinned_bytes)
+        return self._device.examined(usage) if closely else usage
+
+    def give_back(self) -> None:
+        """Return what the allocator keeps for use."""
+        self._give_back()
 
     def _pin(self, name: ModuleName, tensors: ModuleTensors) -> None:
         if name not in self._pinned:

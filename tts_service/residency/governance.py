@@ -12,9 +12,11 @@ from typing import Protocol
 
 import structlog
 
+from tts_service.errors import CallerError, Reason
 from tts_service.residency import governor as rules
 from tts_service.residency.governor import Effect, Governor, Hello
 from tts_service.residency.history import MemoryReport
+from tts_service.residency.trimming import TrimReport
 from tts_service.residency.types import Directive, ModuleStatus, ResidencyReport, Tier
 from tts_service.types import ModuleName
 
@@ -41,8 +43,11 @@ class ManagedResidency(Protocol):
         Raises CallerError GOVERNED while a directive is in force.
         """
 
-    def report(self) -> ResidencyReport:
-        """Say what is, with epoch 0 and no holder."""
+    def trim(self, *, modules: bool, timeout_seconds: float) -> TrimReport:
+        """Give back what nobody misses, with idle modules if they are asked for."""
+
+    def report(self, *, closely: bool = False) -> ResidencyReport:
+        """Say what is, with epoch 0 and no holder; `closely` with what takes milliseconds to find out."""
 
     def subscribe(self, callback: Listener) -> Listener:
         """Call back after every change, from any thread; the result ends that."""
@@ -52,10 +57,14 @@ class ManagedResidency(Protocol):
 
 
 class Governance:
-    """Lets governors in and out, passes their word on to the manager, and ends it in time."""
+    """Lets governors in and out, passes their word on to the manager, and ends it in time.
 
-    def __init__(self, *, residency: ManagedResidency, clock: Callable[[], float]) -> None:
+    With `fixed`, modules never move: nobody governs, and nobody places anything.
+    """
+
+    def __init__(self, *, residency: ManagedResidency, clock: Callable[[], float], fixed: bool = False) -> None:
         self._residency = residency
+        self._fixed = fixed
         self._clock = clock
         self._lock = threading.Condition()
         self._governor = Governor()
@@ -91,8 +100,9 @@ class Governance:
     def attach(self, greeting: Hello, *, on_superseded: Listener) -> int:
         """Let a governor in and return its epoch; the stream of the one before is told that it is superseded.
 
-        Raises CallerError GOVERNED.
+        Raises CallerError GOVERNED or RESIDENCY_OFF.
         """
+        self._refuse_if_fixed()
         with self._lock:
             before = self._governor
             self._governor = rules.hello(before, greeting, now_seconds=self._clock())
@@ -123,6 +133,7 @@ class Governance:
 
         What operators placed before ends with it: while it is in force, nobody could take that back.
         """
+        self._refuse_if_fixed()
         ended: tuple[ModuleName, ...] = ()
         with self._lock:
             accepted, effect = rules.direct(
@@ -140,14 +151,24 @@ class Governance:
 
     def place(self, module: ModuleName, tier: Tier | None, *, timeout_seconds: float) -> tuple[ModuleStatus, str]:
         """Move a module for an operator, or raise CallerError GOVERNED while a governor's word counts."""
+        self._refuse_if_fixed()
         rules.refuse_operator(self._governor, now_seconds=self._clock())
         return self._residency.place(module, tier, timeout_seconds=timeout_seconds)
 
-    def report(self) -> ResidencyReport:
+    def trim(self, *, modules: bool, requested_by: str, timeout_seconds: float) -> TrimReport:
+        """Give back what nobody misses, whoever governs: that places nothing. Raises CallerError RESIDENCY_OFF."""
+        if modules:
+            self._refuse_if_fixed()
+        told = self._residency.trim(modules=modules, timeout_seconds=timeout_seconds)
+        given = {each.kind.value: each.before_bytes - each.after_bytes for each in told.kinds}
+        _log.info("memory_trimmed", requested_by=requested_by, modules=list(told.modules), given_back_bytes=given)
+        return told
+
+    def report(self, *, closely: bool = False) -> ResidencyReport:
         """Say what is and who governs; the manager's version numbers count only within the newest epoch."""
         # The governor is read first: a version that it knows has reached the manager.
         governor = self._governor
-        report = self._residency.report()
+        report = self._residency.report(closely=closely)
         governed = rules.governs(governor, now_seconds=self._clock())
         version = rules.version_in_force(governor)
         return replace(
@@ -185,6 +206,11 @@ class Governance:
             _log.warning("directive_expired", epoch=ended.epoch, version=ended.version, holder_id=governor.holder_id)
         if changed:
             self._announce()
+
+    def _refuse_if_fixed(self) -> None:
+        if self._fixed:
+            words = "modules of this service never move: residency is switched off in its configuration"
+            raise CallerError(Reason.RESIDENCY_OFF, words, metadata={"setting": "residency.enabled"})
 
     def _end_in_time(self) -> None:
         while self._wait_for_end():

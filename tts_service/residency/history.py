@@ -29,17 +29,21 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySample:
-    """Memory at one moment: the process's resident set, and what modules held in their home tiers."""
+    """Memory at one moment: the process's resident set, what modules held at home, and what was held of the device.
+
+    `device_bytes` is None without a device.
+    """
 
     unix_seconds: float
     phase: Phase
     process_bytes: int
     home_bytes: int
+    device_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseUsage:
-    """Memory in one phase."""
+    """Memory in one phase; of the device None without one."""
 
     phase: Phase
     samples: int
@@ -47,6 +51,8 @@ class PhaseUsage:
     peak_process_bytes: int
     average_home_bytes: int
     peak_home_bytes: int
+    average_device_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,7 @@ class MemoryReport:
     """How memory was used since the start; `samples` are the newest, oldest first.
 
     `efficiency` is the share of `all_home_bytes` that was not held on average, 0 (everything stayed) to 1 (nothing
-    did).
+    did). Without a history (`history_kept`), what comes from samples is empty.
     """
 
     samples: tuple[MemorySample, ...]
@@ -69,6 +75,8 @@ class MemoryReport:
     restored_bytes: int
     released_bytes: int
     modules: tuple[ModuleStatus, ...]
+    peak_device_bytes: int | None = None
+    history_kept: bool = True
 
 
 @dataclass(slots=True)
@@ -80,6 +88,8 @@ class _Sums:
     home_bytes: int = 0
     peak_process_bytes: int = 0
     peak_home_bytes: int = 0
+    device_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
     def add(self, sample: MemorySample) -> None:
         """Count a sample in."""
@@ -88,12 +98,16 @@ class _Sums:
         self.home_bytes += sample.home_bytes
         self.peak_process_bytes = max(self.peak_process_bytes, sample.process_bytes)
         self.peak_home_bytes = max(self.peak_home_bytes, sample.home_bytes)
+        if sample.device_bytes is not None:
+            self.device_bytes = (self.device_bytes or 0) + sample.device_bytes
+            self.peak_device_bytes = max(self.peak_device_bytes or 0, sample.device_bytes)
 
 
 class MemoryHistory:
-    """Samples of memory: the newest as they were, all of them as sums."""
+    """Samples of memory: the newest as they were, all of them as sums. It can be told to keep none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
+        self.keeps = keeps
         self._samples: deque[MemorySample] = deque(maxlen=SAMPLES_KEPT)
         self._all = _Sums()
         self._by_phase = {phase: _Sums() for phase in Phase}
@@ -102,7 +116,9 @@ class MemoryHistory:
         return f"<MemoryHistory {self._all.samples} samples | peak {self._all.peak_process_bytes >> 20} MiB>"
 
     def record(self, sample: MemorySample) -> None:
-        """Take a sample in."""
+        """Take a sample in, if any are kept."""
+        if not self.keeps:
+            return
         self._samples.append(sample)
         self._all.add(sample)
         self._by_phase[sample.phase].add(sample)
@@ -124,6 +140,8 @@ class MemoryHistory:
             restored_bytes=tally.restored_bytes,
             released_bytes=tally.released_bytes,
             modules=modules,
+            peak_device_bytes=self._all.peak_device_bytes,
+            history_kept=self.keeps,
         )
 
 
@@ -190,6 +208,8 @@ def _usage(phase: Phase, sums: _Sums) -> PhaseUsage:
         peak_process_bytes=sums.peak_process_bytes,
         average_home_bytes=_mean(sums.home_bytes, sums.samples),
         peak_home_bytes=sums.peak_home_bytes,
+        average_device_bytes=None if sums.device_bytes is None else _mean(sums.device_bytes, sums.samples),
+        peak_device_bytes=sums.peak_device_bytes,
     )
 
 

@@ -26,13 +26,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leases:
-    """Leases held and claims by module (only counts above zero are kept), uses, and the requests that wait.
+    """Leases held, claims and keeps by module (only counts above zero are kept), uses, and the requests that wait.
 
+    `keeps` count what somebody has in a module that must not be lost: it does not leave, whatever the need.
     `last_use_seconds` is the start of a module's last lease: requests that wait do not make a module warmer.
     """
 
     held: Counts = field(default_factory=dict)
     claims: Counts = field(default_factory=dict)
+    keeps: Counts = field(default_factory=dict)
     uses: Counts = field(default_factory=dict)
     last_use_seconds: Mapping[ModuleName, float] = field(default_factory=dict)
     waiting: tuple[Request, ...] = ()
@@ -88,6 +90,14 @@ def claim(leases: Leases, modules: frozenset[ModuleName]) -> Leases:
 def release(leases: Leases, modules: frozenset[ModuleName]) -> Leases:
     """Note that the interest is gone."""
     return replace(leases, claims=_fewer(leases.claims, modules))
+
+
+def keep(leases: Leases, module: ModuleName, count: int) -> Leases:
+    """Note that so many more, or fewer if negative, have something in a module that must not be lost."""
+    total = leases.keeps.get(module, 0) + count
+    assert total >= 0, "ended more often than begun"
+    others = {name: each for name, each in leases.keeps.items() if name != module}
+    return replace(leases, keeps={**others, module: total} if total else others)
 
 
 def _more(counts: Counts, modules: Iterable[ModuleName]) -> Counts:

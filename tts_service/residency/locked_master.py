@@ -1,13 +1,12 @@
 """An arena's weights in host memory: locked, of exactly the bytes that the arena needs, and never written again."""
 
-import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import structlog
 import torch
 
+from tts_service.models.host_pages import own_pages
 from tts_service.residency.arena_layout import ArenaLayout, Part
 from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError
 
@@ -38,6 +37,11 @@ class LockedMaster:
     def byte_count(self) -> int:
         """What it holds of host memory."""
         return sum(part.host.nbytes for part in self._parts)
+
+    @property
+    def locked_bytes(self) -> int:
+        """What the system cannot take of that."""
+        return sum(part.host.nbytes for part in self._parts if part.host.data_ptr() in self._locked)
 
     def begin_copies(self, address: int) -> None:
         """Begin to copy everything to the arena at this address, in chunks."""
@@ -80,13 +84,3 @@ def _fill(memory: torch.Tensor, parts: Sequence[Part], memory_begin: int) -> Non
     for part in parts:
         begin = part.begin - memory_begin
         memory[begin : begin + part.host.nbytes].copy_(part.host)
-
-
-def own_pages(byte_count: int) -> torch.Tensor:
-    """Return host memory (one dimension of uint8) on pages that nobody shares, given back as a whole when dropped."""
-    pages = mmap.mmap(-1, byte_count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Only advice: kernels without huge pages refuse it.
-        with suppress(OSError):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(pages, dtype=torch.uint8)

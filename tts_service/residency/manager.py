@@ -10,57 +10,37 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency import reports
+from tts_service.residency.claims import Claim
 from tts_service.residency.guard import Guard, Listener
 from tts_service.residency.history import MemoryReport
+from tts_service.residency.housekeeper import NO_RESOURCES, Housekeeper, Resources
+from tts_service.residency.lending import Lending
+from tts_service.residency.module_account import ModuleAccount
 from tts_service.residency.move_worker import MoveWorker
 from tts_service.residency.mover import Mover
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, home_bytes, residence_of, where
+from tts_service.residency.resting import first_residences
+from tts_service.residency.room import Room
+from tts_service.residency.situation import Situation, home_bytes, residence_of, where
+from tts_service.residency.trimming import TrimReport
 from tts_service.residency.types import Directive, ModuleState, ModuleStatus, ResidencyReport, Tier
+from tts_service.residency.upkeep import NO_UPKEEP, Upkeep
 from tts_service.residency.waiting import Waiter, overdue_error
 from tts_service.residency.wishes import Wishes, check_directive, check_module, check_pins, check_tier, with_placed
 from tts_service.residency.wishes import budget_bytes as budget_in_force
 from tts_service.types import ModuleName
 
 
-class Claim:
-    """An open utterance's interest in modules; released once, by whichever thread."""
-
-    def __init__(self, guard: Guard, modules: frozenset[ModuleName]) -> None:
-        self._guard = guard
-        self._modules = modules
-        with guard.changing() as register:
-            register.claim(modules)
-        self._open = True
-
-    def __repr__(self) -> str:
-        return f"<Claim {'on' if self._open else 'released from'} {', '.join(sorted(self._modules))}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """End the interest; more than once does nothing."""
-        with self._guard.changing() as register:
-            if self._open:
-                register.release(self._modules)
-            self._open = False
-
-
 class ResidencyManager:
     """Every module of the service: where it is, who uses it, and what is wanted of it. Thread-safe and synchronous.
 
     `tiers` are the machine's, home first: HOST and DISK, or DEVICE, HOST and DISK with a mover that has a device.
-    `budget_bytes` bounds what modules hold at home; `pinned_modules` never leave. See `Wishes` for `linger_seconds` and
-    `stay_seconds`. `restore_timeout_seconds` bounds `prepare`.
+    `budget_bytes` bounds what modules hold at home; `pinned_modules` never leave; `rest_tiers` say where some rest. See
+    `Wishes` for `linger_seconds` and `stay_seconds`, `Housekeeper` for `upkeep` and `resources`.
+    `restore_timeout_seconds` bounds `prepare`.
     """
 
     def __init__(
@@ -71,9 +51,12 @@ class ResidencyManager:
         tiers: tuple[Tier, ...] = (Tier.HOST, Tier.DISK),
         budget_bytes: int | None = None,
         pinned_modules: Collection[ModuleName] = (),
+        rest_tiers: Mapping[ModuleName, Tier] | None = None,
         linger_seconds: float = 60.0,
         stay_seconds: float = 5.0,
         restore_timeout_seconds: float = 30.0,
+        upkeep: Upkeep = NO_UPKEEP,
+        resources: Resources = NO_RESOURCES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -86,15 +69,23 @@ class ResidencyManager:
             linger_seconds=linger_seconds,
             stay_seconds=stay_seconds,
         )
-        register = Register(Situation(home=tiers[0], away=tiers[1], residences=_on_disk(specs, tiers), wishes=wishes))
+        residences = first_residences(specs, tiers=tiers, rest_tiers=rest_tiers or {})
+        register = Register(Situation(home=tiers[0], away=tiers[1], residences=residences, wishes=wishes))
         self._tiers = tiers
         self._mover = mover
         self._wall_clock = wall_clock
         self._restore_timeout_seconds = restore_timeout_seconds
         self._guard = Guard(register, clock=clock)
+        self.room = Room(self._guard)
+        self._housekeeper = Housekeeper(upkeep, resources, guard=self._guard, mover=mover)
         self._worker = MoveWorker(
-            {spec.name: spec for spec in specs}, guard=self._guard, mover=mover, wall_clock=wall_clock
+            {spec.name: spec for spec in specs},
+            guard=self._guard,
+            mover=mover,
+            housekeeper=self._housekeeper,
+            wall_clock=wall_clock,
         )
+        self._lending = Lending(self._worker.store, mover=mover, guard=self._guard)
         self._this_thread = threading.local()
 
     def __repr__(self) -> str:
@@ -127,24 +118,21 @@ class ResidencyManager:
     ) -> Iterator[Mapping[ModuleName, object]]:
         """Borrow modules for one step, all at once; what is away comes home first, while nothing is held.
 
-        The mapping is emptied when the lease ends, so that no reference outlives it. The lease ends when the device has
-        done what this thread asked of it on its current stream; work on other streams must be joined to that before.
-        Raises ServiceError DEVICE_MEMORY or ENGINE_FAULT if the modules cannot be had in time, or not at all.
+        The mapping is emptied when the lease ends, so that no reference outlives it. What this thread has asked of the
+        device on its current stream may go on: modules stay until it is done. Work on other streams must be joined to
+        that stream before. Raises ServiceError DEVICE_MEMORY or ENGINE_FAULT if the modules cannot be had in time, or
+        not at all.
         """
         wanted = self._known(modules)
         assert not getattr(self._this_thread, "leases", False), "a step takes one lease, with all its modules"
         self._acquire(wanted, timeout_seconds)
         self._this_thread.leases = True
-        lent = {module: self._worker.store.objects[module] for module in wanted}
         try:
-            yield lent
+            with self._lending.lent(wanted) as lent:
+                yield lent
         finally:
-            lent.clear()
             self._this_thread.leases = False
-            try:
-                self._mover.finish_work()
-            finally:
-                self._end(wanted)
+            self._end(wanted)
 
     def prepare(self, modules: Collection[ModuleName]) -> Future[None]:
         """Have modules brought home; the result comes when all are there at one moment, or fails as a lease would.
@@ -165,6 +153,11 @@ class ResidencyManager:
     def claim(self, modules: Collection[ModuleName]) -> Claim:
         """Note an open utterance's interest: its modules leave only in need."""
         return Claim(self._guard, self._known(modules))
+
+    def account(self, module: ModuleName) -> ModuleAccount:
+        """Return where a scratch module's growth is booked."""
+        (known,) = self._known({module})
+        return ModuleAccount(self._guard, known)
 
     def away(self, modules: Collection[ModuleName]) -> tuple[ModuleName, ...]:
         """Return those of the modules that are not ready to be leased."""
@@ -207,9 +200,13 @@ class ResidencyManager:
             reason = register.obstacle(module, tier)
         return next(status for status in self.report().modules if status.module == module), reason
 
-    def report(self) -> ResidencyReport:
-        """Say what is, with epoch 0 and no holder: those are the governor's."""
-        moment = self._moment()
+    def trim(self, *, modules: bool, timeout_seconds: float) -> TrimReport:
+        """Give back what nobody misses, with idle modules if they are asked for. Raises ServiceError DRAINING."""
+        return self._housekeeper.trim(modules=modules, timeout_seconds=timeout_seconds)
+
+    def report(self, *, closely: bool = False) -> ResidencyReport:
+        """Say what is, with epoch 0 and no holder: those are the governor's. `closely` takes milliseconds."""
+        moment = self._moment(closely=closely)
         with self._guard.reading() as register:
             return reports.report(register, moment)
 
@@ -274,17 +271,10 @@ class ResidencyManager:
             with self._guard.changing():
                 pass
 
-    def _moment(self) -> reports.Moment:
+    def _moment(self, *, closely: bool = False) -> reports.Moment:
         return reports.Moment(
             now_seconds=self._guard.clock(),
             unix_seconds=self._wall_clock(),
             process_bytes=self._mover.process_bytes(),
-            device=self._mover.device_usage(),
+            device=self._mover.device_usage(closely=closely),
         )
-
-
-def _on_disk(specs: Collection[ModuleSpec], tiers: tuple[Tier, ...]) -> tuple[Residence, ...]:
-    return tuple(
-        Residence(module=spec.name, rests_at_home=spec.rests_at_home, tier=tiers[-1], home_bytes=spec.home_bytes or 0)
-        for spec in specs
-    )

@@ -9,10 +9,19 @@ from tts_service.errors import StartupError
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.guard import Guard
 from tts_service.residency.history import MemoryHistory, MemorySample
+from tts_service.residency.housekeeper import Housekeeper
 from tts_service.residency.module_store import Brought, ModuleStore
 from tts_service.residency.mover import Mover, RestoreFailedError
 from tts_service.residency.reports import phase_of
-from tts_service.residency.situation import Move, Residence, fits_beside, home_bytes, residence_of
+from tts_service.residency.situation import (
+    Move,
+    Residence,
+    away_from_home,
+    fits_beside,
+    home_bytes,
+    residence_of,
+    rest_of,
+)
 from tts_service.residency.types import Authority, ModuleState, Tier
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
@@ -29,7 +38,7 @@ _log = structlog.get_logger(__name__)
 class MoveWorker:
     """One thread that moves modules, and one that keeps time, so that no deadline waits for a move that hangs.
 
-    `store` holds the modules that are in memory.
+    `store` holds the modules that are in memory. `housekeeper` looks after what is to be given back besides.
     """
 
     def __init__(
@@ -38,10 +47,12 @@ class MoveWorker:
         *,
         guard: Guard,
         mover: Mover,
+        housekeeper: Housekeeper,
         wall_clock: Callable[[], float],
     ) -> None:
         self.store = ModuleStore(mover)
-        self.history = MemoryHistory()
+        self.history = MemoryHistory(keeps=housekeeper.keeps_history)
+        self._housekeeper = housekeeper
         self._specs = specs
         self._guard = guard
         self._mover = mover
@@ -71,6 +82,7 @@ class MoveWorker:
             self._guard.changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self._housekeeper.close()
 
     def load_all(self) -> None:
         """Load every module once, pinned ones first, and keep those at home that rest there and fit.
@@ -86,13 +98,11 @@ class MoveWorker:
             register.opened = True
 
     def make_moves(self) -> int:
-        """Make the moves that are queued; returns how many there were."""
-        made = 0
-        while (move := self._next_move()) is not None:
-            self.sample()
-            self._make(move)
-            self.sample()
-            made += 1
+        """Make the moves that are queued, and do chores; returns how many moves there were."""
+        made = self._make_queued_moves()
+        while self._housekeeper.has_chores and not self._closing:
+            self._housekeeper.do_chores()
+            made += self._make_queued_moves()
         return made
 
     def tick(self) -> None:
@@ -104,10 +114,12 @@ class MoveWorker:
                 pass
         if self._guard.clock() >= self._sampled_seconds + SAMPLE_SECONDS:
             self.sample()
+            self._housekeeper.tick()
 
     def sample(self) -> None:
-        """Take a sample of memory."""
-        process_bytes = self._mover.process_bytes()
+        """Take a sample of memory, if a history is kept."""
+        usage = self._mover.device_usage() if self.history.keeps else None
+        process_bytes = self._mover.process_bytes() if self.history.keeps else 0
         with self._guard.reading() as register:
             self._sampled_seconds = self._guard.clock()
             self.history.record(
@@ -116,8 +128,20 @@ class MoveWorker:
                     phase=phase_of(register.situation, started=register.opened),
                     process_bytes=process_bytes,
                     home_bytes=home_bytes(register.situation),
+                    device_bytes=None if usage is None else usage.reserved_bytes,
                 )
             )
+
+    def _make_queued_moves(self) -> int:
+        made = 0
+        while (move := self._next_move()) is not None:
+            self.sample()
+            self._make(move)
+            self.sample()
+            made += 1
+        if made:
+            self._housekeeper.after_moves()
+        return made
 
     def _work(self) -> None:
         while self._wait_for_work():
@@ -138,7 +162,7 @@ class MoveWorker:
     def _wait_for_work(self) -> bool:
         """Wait until there is something to move; False when it is time to go."""
         with self._guard.reading() as register:
-            self._guard.changed.wait_for(lambda: self._closing or register.jobs)
+            self._guard.changed.wait_for(lambda: self._closing or register.jobs or self._housekeeper.has_chores)
             return not self._closing
 
     def _wait_for_time(self) -> bool:
@@ -171,12 +195,15 @@ class MoveWorker:
             self._fell_short(move, residence)
         except RestoreFailedError:
             _log.exception("module_broken", module=move.module, authority=move.authority.value)
-            with self._guard.changing() as register:
-                outcomes = register.broke_down(move.module, tier=self.store.whereabouts(move.module))
-            for outcome in outcomes:
-                outcome()
+            self._broke_down(move.module)
         else:
             self._came(move, brought)
+
+    def _broke_down(self, module: ModuleName) -> None:
+        with self._guard.changing() as register:
+            outcomes = register.broke_down(module, tier=self.store.whereabouts(module))
+        for outcome in outcomes:
+            outcome()
 
     def _fell_short(self, move: Move, residence: Residence) -> None:
         _log.warning("restore_found_no_memory", module=move.module, bytes=residence.home_bytes)
@@ -192,6 +219,12 @@ class MoveWorker:
 
     def _take_away(self, move: Move, residence: Residence) -> None:
         went = self.store.take_away(self._specs[move.module], move, residence)
+        failure = self._mover.failure(move.module)
+        if failure is not None:
+            # What it holds there is lost to everybody, and health says so before anybody asks for it.
+            _log.error("module_broken", module=move.module, authority=move.authority.value, reason=str(failure))
+            self._broke_down(move.module)
+            return
         with self._guard.changing() as register:
             register.went(move, went, now_seconds=self._guard.clock())
         _log_move(move, moved_bytes=went.released_bytes, seconds=went.seconds)
@@ -213,10 +246,10 @@ class MoveWorker:
             bound = budget_bytes(situation.wishes)
             raise StartupError(f"{spec.name} is pinned, and what is pinned does not fit into {bound:,} bytes")
         wish = wish_for(situation.wishes, spec.name, home=situation.home)
-        wanted = situation.home if spec.rests_at_home else situation.away
-        tier = wanted if wish is None else wish.tier
+        residence = residence_of(situation, spec.name)
+        tier = rest_of(situation, residence) if wish is None else wish.tier
         if tier is situation.home and not fits:
-            tier = situation.away
+            tier = away_from_home(situation, residence)
         if tier is not Tier.HOST:
             self._make(self._set_out_first(spec, tier, Authority.DEFAULT if wish is None else wish.authority))
             self._check_first(spec, pinned=pinned and tier is situation.home)

@@ -6,7 +6,7 @@ Moves are made one at a time (see `manager`): two at once would measure each oth
 import errno
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -14,6 +14,7 @@ import structlog
 import torch
 
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.residency.device_driver import DeviceDriverError
 from tts_service.residency.types import DeviceUsage
 from tts_service.types import ModuleName
 
@@ -46,7 +47,8 @@ class Memory(Protocol):
 class DeviceWeights(Protocol):
     """What a mover needs of a device: weights that come from a module's host memory and go again.
 
-    The module is the same object all the time. Each is called by one thread at a time, but for `finish_work`.
+    The module is the same object all the time. Each is called by one thread at a time, but for `begin_work` and
+    `end_work`.
     """
 
     def weigh(self, module: object) -> int:
@@ -68,12 +70,34 @@ class DeviceWeights(Protocol):
         """Let go of a module's host memory, which is about to be dropped."""
         ...
 
-    def finish_work(self) -> None:
-        """Wait until the device has done what this thread has asked of it."""
+    def begin_work(self, names: Collection[ModuleName]) -> None:
+        """Let what this thread will ask of the device come after what brings these modules there.
+
+        Raises DeviceDriverError, and then nothing has begun.
+        """
         ...
 
-    def usage(self) -> DeviceUsage:
-        """Return what the process holds of the device."""
+    def end_work(self, names: Collection[ModuleName]) -> None:
+        """Let modules stay until the device has done what this thread has asked of it; may wait for that.
+
+        Raises what went wrong on the device. The use has ended all the same.
+        """
+        ...
+
+    def failure(self, name: ModuleName) -> Exception | None:
+        """Return what keeps a module from the device for good, None if nothing does."""
+        ...
+
+    def fail(self, name: ModuleName, error: DeviceDriverError) -> None:
+        """Keep a module from the device for good: what was done with it there has failed."""
+        ...
+
+    def usage(self, *, closely: bool = False) -> DeviceUsage:
+        """Return what the process holds of the device; `closely` with what takes milliseconds to find out."""
+        ...
+
+    def give_back(self) -> None:
+        """Return to the device what its allocator keeps for use."""
         ...
 
 
@@ -122,14 +146,33 @@ class Mover:
         """Return the process's resident set."""
         return self._memory.resident_bytes()
 
-    def device_usage(self) -> DeviceUsage | None:
+    def device_usage(self, *, closely: bool = False) -> DeviceUsage | None:
         """Return what the process holds of the device, None without one."""
-        return None if self.device is None else self.device.usage()
+        return None if self.device is None else self.device.usage(closely=closely)
 
-    def finish_work(self) -> None:
-        """Wait until the device, if there is one, has done what this thread has asked of it."""
+    def give_back(self) -> None:
+        """Return what allocators keep for use, the device's and the host's."""
         if self.device is not None:
-            self.device.finish_work()
+            self.device.give_back()
+        self._memory.give_back()
+
+    def begin_work(self, names: Collection[ModuleName]) -> None:
+        """Let this thread's work on the device, if there is one, come after what brings these modules there."""
+        if self.device is not None:
+            self.device.begin_work(names)
+
+    def end_work(self, names: Collection[ModuleName]) -> None:
+        """Let modules stay until the device, if there is one, has done what this thread has asked of it."""
+        if self.device is not None:
+            self.device.end_work(names)
+
+    def failure(self, name: ModuleName) -> Exception | None:
+        """Return what keeps a module from the device for good, None if nothing does."""
+        return None if self.device is None else self.device.failure(name)
+
+    def fail(self, name: ModuleName, error: DeviceDriverError) -> None:
+        """Keep a module from the device for good: what was done with it there has failed."""
+        self._present().fail(name, error)
 
     def measure(self, spec: ModuleSpec) -> Restored:
         """Bring a module home for the first time, and measure what it holds unless its catalog says so.

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 
 from tts_service.residency.away_moves import away_moves
 from tts_service.residency.completion import is_done, overruled
-from tts_service.residency.departures import BUDGET, Departure, can_go, making_room, voluntary
+from tts_service.residency.departures import BUDGET, Departure, can_go, goes_anyway, making_room, voluntary
 from tts_service.residency.leases import Request
 from tts_service.residency.situation import (
     Move,
     Residence,
     Situation,
+    away_from_home,
     bytes_of,
     comes_home,
     destination,
@@ -93,6 +94,7 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
     restores, blocked = _restores(situation, plan, now_seconds=now_seconds)
     transfers, delayed = away_moves(situation, coming=frozenset(module for module, _ in plan.coming))
     setting_out = frozenset(move.module for move in evictions)
+    closed = plan.victims | frozenset(each.module for each in departures if each.closes)
     return Decision(
         moves=(*evictions, *restores, *transfers),
         pending=(
@@ -102,8 +104,8 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
             *delayed,
             *overruled(situation),
         ),
-        ready=_settled_home(situation) - plan.victims - setting_out,
-        leaving=plan.victims - setting_out,
+        ready=_settled_home(situation) - closed - setting_out,
+        leaving=closed - setting_out,
         restless=frozenset(each.module for each in departures) - setting_out,
         hopeless=hopeless,
         wake_seconds=_wake_seconds(situation, departures, now_seconds=now_seconds),
@@ -124,7 +126,7 @@ def _hopeless(situation: Situation) -> tuple[Hopeless, ...]:
 def _plan(situation: Situation, waiting: tuple[Request, ...]) -> _Plan:
     """Plan who is to be at home: the first request and the pins whatever it takes, others as far as there is room."""
     first = waiting[0].modules if waiting else frozenset()
-    keepers = first | pinned(situation.wishes, home=situation.home)
+    keepers = first | pinned(situation.wishes, home=situation.home) | situation.leases.keeps.keys()
     victims = _victims(situation, keepers)
     planned = keepers | (_at_home_or_coming(situation) - victims)
     coming = dict.fromkeys(_in_order(situation, first), Authority.DEMAND)
@@ -190,15 +192,17 @@ def _departures(
     for residence in situation.residences:
         if residence.module in plan.victims:
             departures.append(making_room(situation, residence, authority))
-        elif settled_home(situation, residence) and residence.module not in needed:
+        elif settled_home(situation, residence):
             departure = voluntary(situation, residence, now_seconds=now_seconds)
-            departures += () if departure is None else (departure,)
+            if departure is not None and (residence.module not in needed or goes_anyway(situation, departure)):
+                departures.append(departure)
     return tuple(departures)
 
 
 def _leave(situation: Situation, departure: Departure) -> Move:
     wish = wish_for(situation.wishes, departure.module, home=situation.home)
-    target = wish.tier if wish is not None and wish.tier is not situation.home else situation.away
+    away = away_from_home(situation, residence_of(situation, departure.module))
+    target = wish.tier if wish is not None and wish.tier is not situation.home else away
     return Move(module=departure.module, source=situation.home, target=target, authority=departure.authority)
 
 

@@ -5,6 +5,7 @@ outside that lock is returned.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tts_service.errors import ServiceError
@@ -18,14 +19,18 @@ from tts_service.residency.situation import (
     Move,
     Situation,
     arrive,
+    away_from_home,
     begin_move,
     break_down,
     bytes_of,
     fall_short,
+    in_use,
     residence_of,
+    resized,
     restored_from,
+    settled_home,
 )
-from tts_service.residency.types import Directive, ModuleState, Tier
+from tts_service.residency.types import Authority, Directive, ModuleState, Tier
 from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
 from tts_service.residency.wishes import Wishes, budget_bytes, pinned, with_directive
 from tts_service.types import ModuleName
@@ -49,6 +54,7 @@ class Register:
         self.applied_version = 0
         self.sessions = 0
         self.queued_utterances = 0
+        self.claims_ended = 0
         self._closed = False
         self._room = WaitingRoom()
 
@@ -93,7 +99,16 @@ class Register:
 
     def release(self, modules: frozenset[ModuleName]) -> None:
         """Note that the interest is gone."""
+        self.claims_ended += 1
         self._replace_leases(leases.release(self.situation.leases, modules))
+
+    def keep(self, module: ModuleName, count: int) -> None:
+        """Note that more, or fewer if negative, have something in a module that must not be lost."""
+        self._replace_leases(leases.keep(self.situation.leases, module, count))
+
+    def resize(self, module: ModuleName, change_bytes: int) -> None:
+        """Note that a module holds more at home, or less if negative, or will when it is there."""
+        self.situation = resized(self.situation, module, change_bytes)
 
     def wait(
         self, modules: frozenset[ModuleName], *, holds: bool, now_seconds: float, timeout_seconds: float
@@ -124,6 +139,19 @@ class Register:
             self.applied_version = 0
         self.wish(with_directive(before, directive))
         return tuple(module for module in before.placed if module not in self.situation.wishes.placed)
+
+    def send_away(self, modules: Iterable[ModuleName], authority: Authority) -> tuple[ModuleName, ...]:
+        """Let modules that are at home and not leased leave at once, and return those."""
+        sent: list[ModuleName] = []
+        for module in modules:
+            residence = residence_of(self.situation, module)
+            if self.opened and settled_home(self.situation, residence) and not in_use(self.situation, module):
+                target = away_from_home(self.situation, residence)
+                move = Move(module=module, source=residence.tier, target=target, authority=authority)
+                self.set_out(move)
+                self.jobs.append(move)
+                sent.append(module)
+        return tuple(sent)
 
     def came(self, move: Move, brought: Brought, *, now_seconds: float) -> None:
         """Note that a module has come nearer; at home, that was a restore."""

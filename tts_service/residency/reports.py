@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tts_service.residency.history import MoveTally, Phase
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, bytes_by_tier, home_bytes, restored_from
+from tts_service.residency.situation import Residence, Situation, bytes_by_tier, home_bytes, rest_of, restored_from
 from tts_service.residency.types import Authority, DeviceUsage, ModuleState, ModuleStatus, ResidencyReport
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 
@@ -89,4 +89,5 @@ def _status(situation: Situation, residence: Residence, tally: MoveTally, moment
         restores=tally.restores(module),
         evictions=tally.evictions(module),
         pinned=module in pinned(situation.wishes, home=situation.home),
+        rest=rest_of(situation, residence),
     )

@@ -34,7 +34,9 @@ class Residence:
 
     `host_bytes` is what it holds in host memory besides, where home is DEVICE, on HOST as well as at home: the weights
     that it is restored from. `bound_for` is where a module on its way goes; None means home for one that is restoring,
-    away for one that is leaving. `guest`: it came home for a request although somebody wants it away.
+    away for one that is leaving. `guest`: it came home for a request although somebody wants it away. `rest_tier` is
+    where the configuration has it rest; None leaves that to the service, and then a module that is away stays.
+    `is_scratch`: it is work space, worth nothing between two uses.
     """
 
     module: ModuleName
@@ -47,6 +49,8 @@ class Residence:
     guest: bool = False
     host_bytes: int = 0
     bound_for: Tier | None = None
+    rest_tier: Tier | None = None
+    is_scratch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,11 @@ def settled_home(situation: Situation, residence: Residence) -> bool:
     return residence.tier is situation.home and residence.state is ModuleState.RESTING
 
 
+def in_use(situation: Situation, module: ModuleName) -> bool:
+    """Tell whether a module must not leave now, whatever the need: it is leased, or kept for what is in it."""
+    return module in situation.leases.held or module in situation.leases.keeps
+
+
 def where(residence: Residence) -> str:
     """Return a residence in a word: the tier, and the state of what does not rest."""
     tier = residence.tier.name.lower()
@@ -108,9 +117,20 @@ def destination(situation: Situation, residence: Residence) -> Tier | None:
             assert_never(residence.state)
 
 
+def away_from_home(situation: Situation, residence: Residence) -> Tier:
+    """Return the tier that a module goes to when it leaves home and nobody has said where to."""
+    rest = residence.rest_tier
+    return situation.away if rest is None or rest is situation.home else rest
+
+
+def rest_of(situation: Situation, residence: Residence) -> Tier:
+    """Return where a module rests while nobody wishes anything."""
+    return situation.home if residence.rests_at_home else away_from_home(situation, residence)
+
+
 def restored_from(situation: Situation, residence: Residence) -> Tier:
     """Return the tier that a module's next restore starts from: where it is, or where it will go."""
-    return situation.away if residence.tier is situation.home else residence.tier
+    return away_from_home(situation, residence) if residence.tier is situation.home else residence.tier
 
 
 def comes_home(situation: Situation, residence: Residence) -> bool:
@@ -190,6 +210,12 @@ def arrive(
         ),
     )
     return replace(arrived, shortage=None) if move.target is situation.home else arrived
+
+
+def resized(situation: Situation, module: ModuleName, change_bytes: int) -> Situation:
+    """Note that a module holds more at home, or less if negative, or will when it is there."""
+    residence = residence_of(situation, module)
+    return _with(situation, replace(residence, home_bytes=max(0, residence.home_bytes + change_bytes)))
 
 
 def break_down(situation: Situation, module: ModuleName, *, tier: Tier = Tier.DISK) -> Situation:

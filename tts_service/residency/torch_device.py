@@ -3,13 +3,15 @@
 A CPU will do for a device: tests run everything but streams and pinned memory on it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import structlog
 import torch
 
+from tts_service.residency.process_share import ProcessShare
 from tts_service.residency.types import DeviceUsage
 
 PINNED_FROM_BYTES: Final = 1 << 20
@@ -25,6 +27,7 @@ class TorchDevice:
         self.device = device
         self._is_cuda = device.type == "cuda"
         self._stream: torch.cuda.Stream | None = None
+        self._share: ProcessShare | None = None
 
     def __repr__(self) -> str:
         usage = self.usage()
@@ -101,3 +104,38 @@ class TorchDevice:
             reserved_bytes=torch.cuda.memory_reserved(self.device),
             allocated_bytes=torch.cuda.memory_allocated(self.device),
         )
+
+    def examined(self, usage: DeviceUsage) -> DeviceUsage:
+        """Return what is held (`usage`) with what takes milliseconds to find out: fragmentation and the context."""
+        if not self._is_cuda:
+            return usage
+        free_bytes, total_bytes = torch.cuda.mem_get_info(self.device)
+        return replace(
+            usage,
+            free_bytes=free_bytes,
+            total_bytes=total_bytes,
+            largest_free_block_bytes=largest_free_block(torch.cuda.memory_snapshot()),  # type: ignore[no-untyped-call]  # torch's.
+            context_bytes=beyond(usage, self._share_bytes(), total_bytes - free_bytes),
+        )
+
+    def _share_bytes(self) -> int | None:
+        if self._share is None:
+            self._share = ProcessShare.of(f"GPU-{torch.cuda.get_device_properties(self.device).uuid}")
+        return self._share.held_bytes()
+
+
+def largest_free_block(segments: Sequence[Mapping[str, Any]]) -> int:
+    """Return the largest piece that torch keeps for use, from its snapshot; what pools of graphs keep is theirs."""
+    common = (segment for segment in segments if tuple(segment.get("segment_pool_id", (0, 0))) == (0, 0))
+    blocks = (block for segment in common for block in segment["blocks"])
+    return max((block["size"] for block in blocks if block["state"] == "inactive"), default=0)
+
+
+def beyond(usage: DeviceUsage, share_bytes: int | None, used_bytes: int) -> int | None:
+    """Return what the process holds of the device beyond what it knows of; None if what is said of it cannot be.
+
+    `share_bytes` is what it is said to hold in all, `used_bytes` what all processes hold.
+    """
+    if share_bytes is None or not usage.reserved_bytes <= share_bytes <= used_bytes:
+        return None
+    return share_bytes - usage.reserved_bytes

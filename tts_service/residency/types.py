@@ -62,7 +62,10 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleStatus:
-    """One module as it really is. Durations are medians of the last moves, None before the first."""
+    """One module as it really is. Durations are medians of the last moves, None before the first.
+
+    `rest` is where it rests while nobody wishes anything else.
+    """
 
     module: ModuleName
     home: Tier
@@ -80,6 +83,7 @@ class ModuleStatus:
     restores: int = 0
     evictions: int = 0
     pinned: bool = False
+    rest: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +97,21 @@ class PendingMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUsage:
-    """What the process's allocator has taken of a device, and how much of that is in use."""
+    """What the process holds of a device: its allocator, arenas and scratch together, and how much of that is in use.
+
+    `context_bytes` is what it holds beyond that: the driver's context, kernels, graphs. None is what is not known, or
+    was not asked for: the last four take time to find out.
+    """
 
     reserved_bytes: int
     allocated_bytes: int
+    arena_bytes: int = 0
+    scratch_bytes: int = 0
+    pinned_host_bytes: int = 0
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    largest_free_block_bytes: int | None = None
+    context_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

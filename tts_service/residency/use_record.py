@@ -6,7 +6,7 @@ memory away waits for those, and whoever uses it waits for its copies: on the st
 
 import threading
 
-from tts_service.residency.device_driver import DeviceEvent
+from tts_service.residency.device_driver import DeviceDriverError, DeviceEvent
 
 
 class ArenaInUseError(Exception):
@@ -34,29 +34,38 @@ class UseRecord:
     def enter(self) -> None:
         """Begin a use: what this thread's current stream does from now on happens after the copies."""
         with self._lock:
-            self._users += 1
             arrived = self._arrived
+            self._users += 1
         if arrived is not None:
-            arrived.hold_stream()
+            try:
+                arrived.hold_stream()
+            except DeviceDriverError:
+                self.leave(None)
+                raise
 
-    def leave(self, used: DeviceEvent) -> None:
-        """End a use, whose work is done when the event has come."""
+    def leave(self, used: DeviceEvent | None) -> None:
+        """End a use, whose work is done when the event has come; None if the device cannot say it any more."""
         with self._lock:
             assert self._users, f"nobody uses {self._name}"
             self._users -= 1
-            self._left[used.stream_key] = used
+            if used is not None:
+                self._left[used.stream_key] = used
 
     def check_unused(self) -> None:
         """Raise ArenaInUseError while somebody uses it."""
         if self._users:
             raise ArenaInUseError(f"{self._name} has {self._users} users")
 
-    def wait(self) -> None:
+    def settle(self) -> None:
         """Wait until the device has done all that was asked of it here, copies included. Raises DeviceDriverError."""
         with self._lock:
             events = [*self._left.values(), *([] if self._arrived is None else [self._arrived])]
         for event in events:
             event.wait()
+
+    def wait(self) -> None:
+        """Wait likewise, and forget what has been waited for."""
+        self.settle()
         self.clear()
 
     def clear(self) -> None:

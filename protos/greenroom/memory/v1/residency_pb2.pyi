@@ -143,6 +143,70 @@ AUTHORITY_DEMAND: Authority.ValueType  # 4
 """A request that needs it now."""
 global___Authority = Authority
 
+class _MemoryKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _MemoryKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_MemoryKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MEMORY_KIND_UNSPECIFIED: _MemoryKind.ValueType  # 0
+    """Never sent."""
+    MEMORY_KIND_DEVICE_CACHE: _MemoryKind.ValueType  # 1
+    """What the allocator keeps of the device for use, without using it."""
+    MEMORY_KIND_SCRATCH: _MemoryKind.ValueType  # 2
+    """Scratch memory of the device, such as key-value caches and work space of graphs."""
+    MEMORY_KIND_MODULES: _MemoryKind.ValueType  # 3
+    """Modules in their home tier."""
+    MEMORY_KIND_PROCESS: _MemoryKind.ValueType  # 4
+    """The process's resident set, locked pages included."""
+
+class MemoryKind(_MemoryKind, metaclass=_MemoryKindEnumTypeWrapper):
+    """A kind of memory that can be given back."""
+
+MEMORY_KIND_UNSPECIFIED: MemoryKind.ValueType  # 0
+"""Never sent."""
+MEMORY_KIND_DEVICE_CACHE: MemoryKind.ValueType  # 1
+"""What the allocator keeps of the device for use, without using it."""
+MEMORY_KIND_SCRATCH: MemoryKind.ValueType  # 2
+"""Scratch memory of the device, such as key-value caches and work space of graphs."""
+MEMORY_KIND_MODULES: MemoryKind.ValueType  # 3
+"""Modules in their home tier."""
+MEMORY_KIND_PROCESS: MemoryKind.ValueType  # 4
+"""The process's resident set, locked pages included."""
+global___MemoryKind = MemoryKind
+
+class _SettingSource:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SettingSourceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SettingSource.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SETTING_SOURCE_UNSPECIFIED: _SettingSource.ValueType  # 0
+    """Never sent."""
+    SETTING_SOURCE_DEFAULT: _SettingSource.ValueType  # 1
+    """Nobody set it."""
+    SETTING_SOURCE_FILE: _SettingSource.ValueType  # 2
+    """The configuration file."""
+    SETTING_SOURCE_VARIABLE: _SettingSource.ValueType  # 3
+    """An environment variable."""
+    SETTING_SOURCE_FLAG: _SettingSource.ValueType  # 4
+    """A flag of the command line."""
+
+class SettingSource(_SettingSource, metaclass=_SettingSourceEnumTypeWrapper):
+    """Where a setting's value came from; higher numbers overrule lower ones."""
+
+SETTING_SOURCE_UNSPECIFIED: SettingSource.ValueType  # 0
+"""Never sent."""
+SETTING_SOURCE_DEFAULT: SettingSource.ValueType  # 1
+"""Nobody set it."""
+SETTING_SOURCE_FILE: SettingSource.ValueType  # 2
+"""The configuration file."""
+SETTING_SOURCE_VARIABLE: SettingSource.ValueType  # 3
+"""An environment variable."""
+SETTING_SOURCE_FLAG: SettingSource.ValueType  # 4
+"""A flag of the command line."""
+global___SettingSource = SettingSource
+
 class _Phase:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -477,6 +541,7 @@ class ModuleStatus(google.protobuf.message.Message):
     RESTORES_FIELD_NUMBER: builtins.int
     EVICTIONS_FIELD_NUMBER: builtins.int
     PINNED_FIELD_NUMBER: builtins.int
+    REST_FIELD_NUMBER: builtins.int
     module: builtins.str
     """Its name."""
     home: global___Tier.ValueType
@@ -501,6 +566,8 @@ class ModuleStatus(google.protobuf.message.Message):
     """See restores."""
     pinned: builtins.bool
     """True if an operator pinned it."""
+    rest: global___Tier.ValueType
+    """The tier that it rests in while nobody wishes anything else: as configured, or as the service chose."""
     @property
     def bytes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TierBytes]:
         """Bytes it holds in each tier now."""
@@ -536,9 +603,10 @@ class ModuleStatus(google.protobuf.message.Message):
         restores: builtins.int = ...,
         evictions: builtins.int = ...,
         pinned: builtins.bool = ...,
+        rest: global___Tier.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["evict_duration", b"evict_duration", "last_use_time", b"last_use_time", "restore_duration", b"restore_duration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["authority", b"authority", "bytes", b"bytes", "claims", b"claims", "evict_duration", b"evict_duration", "evictions", b"evictions", "home", b"home", "home_bytes", b"home_bytes", "last_use_time", b"last_use_time", "leases", b"leases", "module", b"module", "pinned", b"pinned", "restore_duration", b"restore_duration", "restores", b"restores", "state", b"state", "tier", b"tier", "uses", b"uses"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["authority", b"authority", "bytes", b"bytes", "claims", b"claims", "evict_duration", b"evict_duration", "evictions", b"evictions", "home", b"home", "home_bytes", b"home_bytes", "last_use_time", b"last_use_time", "leases", b"leases", "module", b"module", "pinned", b"pinned", "rest", b"rest", "restore_duration", b"restore_duration", "restores", b"restores", "state", b"state", "tier", b"tier", "uses", b"uses"]) -> None: ...
 
 global___ModuleStatus = ModuleStatus
 
@@ -594,23 +662,64 @@ global___PendingMove = PendingMove
 
 @typing.final
 class DeviceUsage(google.protobuf.message.Message):
-    """A device's memory as the process's own allocator sees it. The context that every process has there comes on top."""
+    """What the process holds of a device. What cannot be measured is absent, never 0."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RESERVED_BYTES_FIELD_NUMBER: builtins.int
     ALLOCATED_BYTES_FIELD_NUMBER: builtins.int
+    ARENA_BYTES_FIELD_NUMBER: builtins.int
+    SCRATCH_BYTES_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    LARGEST_FREE_BLOCK_BYTES_FIELD_NUMBER: builtins.int
+    CONTEXT_BYTES_FIELD_NUMBER: builtins.int
+    PINNED_HOST_BYTES_FIELD_NUMBER: builtins.int
     reserved_bytes: builtins.int
-    """Taken of the device, in use or kept for use."""
+    """Taken of the device by the process's allocator, arenas and scratch memory, in use or kept for use."""
     allocated_bytes: builtins.int
     """Of that, in use."""
+    arena_bytes: builtins.int
+    """Of reserved_bytes: arenas, that is modules at addresses of their own."""
+    scratch_bytes: builtins.int
+    """Of reserved_bytes: scratch memory at addresses of its own, such as key-value caches and work space of graphs."""
+    free_bytes: builtins.int
+    """Free on the device now, for every process. This and the next three are only told by GetResidency and TrimMemory:
+    they take time to find out.
+    """
+    total_bytes: builtins.int
+    """The device's memory."""
+    largest_free_block_bytes: builtins.int
+    """The largest piece that the allocator keeps for use and could give out without taking more of the device."""
+    context_bytes: builtins.int
+    """What the process holds of the device beyond reserved_bytes: the driver's context, loaded kernels and captured
+    graphs. It cannot be given back while the process lives. Told where the driver tells one process from another.
+    """
+    pinned_host_bytes: builtins.int
+    """Host memory that is locked for copies to the device; the operating system cannot take it."""
     def __init__(
         self,
         *,
         reserved_bytes: builtins.int = ...,
         allocated_bytes: builtins.int = ...,
+        arena_bytes: builtins.int = ...,
+        scratch_bytes: builtins.int = ...,
+        free_bytes: builtins.int | None = ...,
+        total_bytes: builtins.int | None = ...,
+        largest_free_block_bytes: builtins.int | None = ...,
+        context_bytes: builtins.int | None = ...,
+        pinned_host_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["allocated_bytes", b"allocated_bytes", "reserved_bytes", b"reserved_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "total_bytes", b"total_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "allocated_bytes", b"allocated_bytes", "arena_bytes", b"arena_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "pinned_host_bytes", b"pinned_host_bytes", "reserved_bytes", b"reserved_bytes", "scratch_bytes", b"scratch_bytes", "total_bytes", b"total_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_context_bytes", b"_context_bytes"]) -> typing.Literal["context_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_free_bytes", b"_free_bytes"]) -> typing.Literal["free_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_largest_free_block_bytes", b"_largest_free_block_bytes"]) -> typing.Literal["largest_free_block_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_total_bytes", b"_total_bytes"]) -> typing.Literal["total_bytes"] | None: ...
 
 global___DeviceUsage = DeviceUsage
 
@@ -846,6 +955,167 @@ class GetMemoryReportRequest(google.protobuf.message.Message):
 global___GetMemoryReportRequest = GetMemoryReportRequest
 
 @typing.final
+class TrimMemoryRequest(google.protobuf.message.Message):
+    """Asks to give memory back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODULES_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    modules: builtins.bool
+    """Optional. Send modules away too that nobody uses, claims, waits for, pinned or wants at home. Default: false."""
+    requested_by: builtins.str
+    """Optional. For logs: who asks. At most 128 characters are kept."""
+    def __init__(
+        self,
+        *,
+        modules: builtins.bool = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["modules", b"modules", "requested_by", b"requested_by"]) -> None: ...
+
+global___TrimMemoryRequest = TrimMemoryRequest
+
+@typing.final
+class TrimmedMemory(google.protobuf.message.Message):
+    """One kind of memory before and after. Other processes' and speech's own use goes on meanwhile, so that after can be
+    more than before.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    BEFORE_BYTES_FIELD_NUMBER: builtins.int
+    AFTER_BYTES_FIELD_NUMBER: builtins.int
+    OBSTACLE_FIELD_NUMBER: builtins.int
+    kind: global___MemoryKind.ValueType
+    """The kind."""
+    before_bytes: builtins.int
+    """Bytes held before."""
+    after_bytes: builtins.int
+    """Bytes held after."""
+    obstacle: builtins.str
+    """Why no more was given back; empty if all of this kind was, or if it cannot be known."""
+    def __init__(
+        self,
+        *,
+        kind: global___MemoryKind.ValueType = ...,
+        before_bytes: builtins.int = ...,
+        after_bytes: builtins.int = ...,
+        obstacle: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after_bytes", b"after_bytes", "before_bytes", b"before_bytes", "kind", b"kind", "obstacle", b"obstacle"]) -> None: ...
+
+global___TrimmedMemory = TrimmedMemory
+
+@typing.final
+class TrimMemoryResponse(google.protobuf.message.Message):
+    """Tells what was given back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: builtins.int
+    MODULES_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TrimmedMemory]:
+        """Each kind that the service has and was asked for."""
+
+    @property
+    def modules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The modules that were sent away."""
+
+    @property
+    def device(self) -> global___DeviceUsage:
+        """What the process holds of the device afterwards; absent where modules compute in host memory."""
+
+    def __init__(
+        self,
+        *,
+        kinds: collections.abc.Iterable[global___TrimmedMemory] | None = ...,
+        modules: collections.abc.Iterable[builtins.str] | None = ...,
+        device: global___DeviceUsage | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["device", b"device"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "kinds", b"kinds", "modules", b"modules"]) -> None: ...
+
+global___TrimMemoryResponse = TrimMemoryResponse
+
+@typing.final
+class GetServiceConfigurationRequest(google.protobuf.message.Message):
+    """Asks for the settings."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___GetServiceConfigurationRequest = GetServiceConfigurationRequest
+
+@typing.final
+class Setting(google.protobuf.message.Message):
+    """One setting of the service."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    ORIGIN_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name with its table, such as "residency.budget_bytes"."""
+    value: builtins.str
+    """The value in force, as it would stand in a configuration file; empty if it is not set and nothing stands for it."""
+    source: global___SettingSource.ValueType
+    """Where the value came from. Of a table that several sources fill, the highest."""
+    origin: builtins.str
+    """The file, the variable or the flag by name; empty for a default."""
+    description: builtins.str
+    """What it does."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.str = ...,
+        source: global___SettingSource.ValueType = ...,
+        origin: builtins.str = ...,
+        description: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "origin", b"origin", "source", b"source", "value", b"value"]) -> None: ...
+
+global___Setting = Setting
+
+@typing.final
+class GetServiceConfigurationResponse(google.protobuf.message.Message):
+    """Tells the settings."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: builtins.int
+    SERVICE_NAME_FIELD_NUMBER: builtins.int
+    SERVICE_INSTANCE_ID_FIELD_NUMBER: builtins.int
+    service_name: builtins.str
+    """The service's name."""
+    service_instance_id: builtins.str
+    """Changes when the service restarts."""
+    @property
+    def settings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Setting]:
+        """Every setting, in the order of the service's own list."""
+
+    def __init__(
+        self,
+        *,
+        settings: collections.abc.Iterable[global___Setting] | None = ...,
+        service_name: builtins.str = ...,
+        service_instance_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["service_instance_id", b"service_instance_id", "service_name", b"service_name", "settings", b"settings"]) -> None: ...
+
+global___GetServiceConfigurationResponse = GetServiceConfigurationResponse
+
+@typing.final
 class MemorySample(google.protobuf.message.Message):
     """Memory at one moment."""
 
@@ -855,12 +1125,15 @@ class MemorySample(google.protobuf.message.Message):
     PHASE_FIELD_NUMBER: builtins.int
     PROCESS_BYTES_FIELD_NUMBER: builtins.int
     HOME_BYTES_FIELD_NUMBER: builtins.int
+    DEVICE_BYTES_FIELD_NUMBER: builtins.int
     phase: global___Phase.ValueType
     """What the service was doing."""
     process_bytes: builtins.int
     """The process's resident set."""
     home_bytes: builtins.int
     """Bytes that modules held in their home tiers."""
+    device_bytes: builtins.int
+    """What the process held of the device, as DeviceUsage.reserved_bytes; absent where modules compute in host memory."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When."""
@@ -872,9 +1145,11 @@ class MemorySample(google.protobuf.message.Message):
         phase: global___Phase.ValueType = ...,
         process_bytes: builtins.int = ...,
         home_bytes: builtins.int = ...,
+        device_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["home_bytes", b"home_bytes", "phase", b"phase", "process_bytes", b"process_bytes", "time", b"time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_device_bytes", b"_device_bytes", "device_bytes", b"device_bytes", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_device_bytes", b"_device_bytes", "device_bytes", b"device_bytes", "home_bytes", b"home_bytes", "phase", b"phase", "process_bytes", b"process_bytes", "time", b"time"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_device_bytes", b"_device_bytes"]) -> typing.Literal["device_bytes"] | None: ...
 
 global___MemorySample = MemorySample
 
@@ -890,6 +1165,8 @@ class PhaseUsage(google.protobuf.message.Message):
     PEAK_PROCESS_BYTES_FIELD_NUMBER: builtins.int
     AVERAGE_HOME_BYTES_FIELD_NUMBER: builtins.int
     PEAK_HOME_BYTES_FIELD_NUMBER: builtins.int
+    AVERAGE_DEVICE_BYTES_FIELD_NUMBER: builtins.int
+    PEAK_DEVICE_BYTES_FIELD_NUMBER: builtins.int
     phase: global___Phase.ValueType
     """The phase."""
     samples: builtins.int
@@ -902,6 +1179,10 @@ class PhaseUsage(google.protobuf.message.Message):
     """Mean of what modules held in their home tiers."""
     peak_home_bytes: builtins.int
     """Peak of the same."""
+    average_device_bytes: builtins.int
+    """Mean of what the process held of the device; absent where modules compute in host memory."""
+    peak_device_bytes: builtins.int
+    """Peak of the same."""
     def __init__(
         self,
         *,
@@ -911,8 +1192,15 @@ class PhaseUsage(google.protobuf.message.Message):
         peak_process_bytes: builtins.int = ...,
         average_home_bytes: builtins.int = ...,
         peak_home_bytes: builtins.int = ...,
+        average_device_bytes: builtins.int | None = ...,
+        peak_device_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["average_home_bytes", b"average_home_bytes", "average_process_bytes", b"average_process_bytes", "peak_home_bytes", b"peak_home_bytes", "peak_process_bytes", b"peak_process_bytes", "phase", b"phase", "samples", b"samples"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_average_device_bytes", b"_average_device_bytes", "_peak_device_bytes", b"_peak_device_bytes", "average_device_bytes", b"average_device_bytes", "peak_device_bytes", b"peak_device_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_average_device_bytes", b"_average_device_bytes", "_peak_device_bytes", b"_peak_device_bytes", "average_device_bytes", b"average_device_bytes", "average_home_bytes", b"average_home_bytes", "average_process_bytes", b"average_process_bytes", "peak_device_bytes", b"peak_device_bytes", "peak_home_bytes", b"peak_home_bytes", "peak_process_bytes", b"peak_process_bytes", "phase", b"phase", "samples", b"samples"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_average_device_bytes", b"_average_device_bytes"]) -> typing.Literal["average_device_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_peak_device_bytes", b"_peak_device_bytes"]) -> typing.Literal["peak_device_bytes"] | None: ...
 
 global___PhaseUsage = PhaseUsage
 
@@ -934,6 +1222,8 @@ class GetMemoryReportResponse(google.protobuf.message.Message):
     RESTORED_BYTES_FIELD_NUMBER: builtins.int
     RELEASED_BYTES_FIELD_NUMBER: builtins.int
     MODULES_FIELD_NUMBER: builtins.int
+    HISTORY_OFF_FIELD_NUMBER: builtins.int
+    PEAK_DEVICE_BYTES_FIELD_NUMBER: builtins.int
     peak_process_bytes: builtins.int
     """Peak of the process's resident set."""
     peak_home_bytes: builtins.int
@@ -952,6 +1242,12 @@ class GetMemoryReportResponse(google.protobuf.message.Message):
     """Bytes that came home."""
     released_bytes: builtins.int
     """Bytes that were given back."""
+    history_off: builtins.bool
+    """True if the service keeps no history (its setting residency.history): samples, phases, peaks, averages and
+    efficiency are empty then. What moved is counted all the same.
+    """
+    peak_device_bytes: builtins.int
+    """Peak of what the process held of the device; absent where modules compute in host memory."""
     @property
     def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MemorySample]:
         """The newest samples, oldest first."""
@@ -979,7 +1275,11 @@ class GetMemoryReportResponse(google.protobuf.message.Message):
         restored_bytes: builtins.int = ...,
         released_bytes: builtins.int = ...,
         modules: collections.abc.Iterable[global___ModuleStatus] | None = ...,
+        history_off: builtins.bool = ...,
+        peak_device_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["all_home_bytes", b"all_home_bytes", "average_home_bytes", b"average_home_bytes", "efficiency", b"efficiency", "evictions", b"evictions", "modules", b"modules", "peak_home_bytes", b"peak_home_bytes", "peak_process_bytes", b"peak_process_bytes", "phases", b"phases", "released_bytes", b"released_bytes", "restored_bytes", b"restored_bytes", "restores", b"restores", "samples", b"samples"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_peak_device_bytes", b"_peak_device_bytes", "peak_device_bytes", b"peak_device_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_peak_device_bytes", b"_peak_device_bytes", "all_home_bytes", b"all_home_bytes", "average_home_bytes", b"average_home_bytes", "efficiency", b"efficiency", "evictions", b"evictions", "history_off", b"history_off", "modules", b"modules", "peak_device_bytes", b"peak_device_bytes", "peak_home_bytes", b"peak_home_bytes", "peak_process_bytes", b"peak_process_bytes", "phases", b"phases", "released_bytes", b"released_bytes", "restored_bytes", b"restored_bytes", "restores", b"restores", "samples", b"samples"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_peak_device_bytes", b"_peak_device_bytes"]) -> typing.Literal["peak_device_bytes"] | None: ...
 
 global___GetMemoryReportResponse = GetMemoryReportResponse

@@ -55,10 +55,20 @@ class ResidencyServiceStub(object):
                 request_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.PlaceModuleRequest.SerializeToString,
                 response_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.PlaceModuleResponse.FromString,
                 _registered_method=True)
+        self.TrimMemory = channel.unary_unary(
+                '/greenroom.memory.v1.ResidencyService/TrimMemory',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryResponse.FromString,
+                _registered_method=True)
         self.GetMemoryReport = channel.unary_unary(
                 '/greenroom.memory.v1.ResidencyService/GetMemoryReport',
                 request_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportRequest.SerializeToString,
                 response_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportResponse.FromString,
+                _registered_method=True)
+        self.GetServiceConfiguration = channel.unary_unary(
+                '/greenroom.memory.v1.ResidencyService/GetServiceConfiguration',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationResponse.FromString,
                 _registered_method=True)
 
 
@@ -73,7 +83,8 @@ class ResidencyServiceServicer(object):
         refused (FAILED_PRECONDITION, GOVERNED) unless it takes over, whereupon the earlier stream ends with
         ABORTED, SUPERSEDED. Directives are levels: the whole wish, a version and a time to live. Each is
         answered by an ack (accepted) or a nack (refused as a whole); report.applied_version says what is done.
-        Reports go out on change and every second.
+        Reports go out on change and every second. A service whose modules never move refuses every governor
+        (FAILED_PRECONDITION, RESIDENCY_OFF).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +108,17 @@ class ResidencyServiceServicer(object):
         """Moves one module while nobody governs, and keeps it there until it is moved again, released with
         TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
         could take it back while it is in force, and does not return after it.
-        Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+        Reasons: GOVERNED (use PolicyService.SetOverride), RESIDENCY_OFF, MODULE_NOT_FOUND, BAD_CONFIG.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrimMemory(self, request, context):
+        """Gives back what can be given without keeping anybody waiting: memory that allocators keep for use, scratch memory
+        that is idle and, if asked, idle modules. Places nothing, so that it works under a governor too; what is needed
+        again comes back on demand. A second call finds nothing more.
+        Reasons: RESIDENCY_OFF (only for modules), AT_CAPACITY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +126,13 @@ class ResidencyServiceServicer(object):
 
     def GetMemoryReport(self, request, context):
         """Tells how memory was used since the service started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServiceConfiguration(self, request, context):
+        """Tells every setting of the service, its value in force, and where that came from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,10 +161,20 @@ def add_ResidencyServiceServicer_to_server(servicer, server):
                     request_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.PlaceModuleRequest.FromString,
                     response_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.PlaceModuleResponse.SerializeToString,
             ),
+            'TrimMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrimMemory,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryResponse.SerializeToString,
+            ),
             'GetMemoryReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMemoryReport,
                     request_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportRequest.FromString,
                     response_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportResponse.SerializeToString,
+            ),
+            'GetServiceConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServiceConfiguration,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -259,6 +297,33 @@ class ResidencyService(object):
             _registered_method=True)
 
     @staticmethod
+    def TrimMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.ResidencyService/TrimMemory',
+            greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_residency__pb2.TrimMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetMemoryReport(request,
             target,
             options=(),
@@ -275,6 +340,33 @@ class ResidencyService(object):
             '/greenroom.memory.v1.ResidencyService/GetMemoryReport',
             greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportRequest.SerializeToString,
             greenroom_dot_memory_dot_v1_dot_residency__pb2.GetMemoryReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServiceConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.ResidencyService/GetServiceConfiguration',
+            greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_residency__pb2.GetServiceConfigurationResponse.FromString,
             options,
             channel_credentials,
             insecure,

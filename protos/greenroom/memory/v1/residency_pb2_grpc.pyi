@@ -36,7 +36,8 @@ class ResidencyServiceStub:
     refused (FAILED_PRECONDITION, GOVERNED) unless it takes over, whereupon the earlier stream ends with
     ABORTED, SUPERSEDED. Directives are levels: the whole wish, a version and a time to live. Each is
     answered by an ack (accepted) or a nack (refused as a whole); report.applied_version says what is done.
-    Reports go out on change and every second.
+    Reports go out on change and every second. A service whose modules never move refuses every governor
+    (FAILED_PRECONDITION, RESIDENCY_OFF).
     """
 
     GetResidency: grpc.UnaryUnaryMultiCallable[
@@ -58,7 +59,17 @@ class ResidencyServiceStub:
     """Moves one module while nobody governs, and keeps it there until it is moved again, released with
     TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
     could take it back while it is in force, and does not return after it.
-    Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+    Reasons: GOVERNED (use PolicyService.SetOverride), RESIDENCY_OFF, MODULE_NOT_FOUND, BAD_CONFIG.
+    """
+
+    TrimMemory: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.residency_pb2.TrimMemoryRequest,
+        greenroom.memory.v1.residency_pb2.TrimMemoryResponse,
+    ]
+    """Gives back what can be given without keeping anybody waiting: memory that allocators keep for use, scratch memory
+    that is idle and, if asked, idle modules. Places nothing, so that it works under a governor too; what is needed
+    again comes back on demand. A second call finds nothing more.
+    Reasons: RESIDENCY_OFF (only for modules), AT_CAPACITY.
     """
 
     GetMemoryReport: grpc.UnaryUnaryMultiCallable[
@@ -66,6 +77,12 @@ class ResidencyServiceStub:
         greenroom.memory.v1.residency_pb2.GetMemoryReportResponse,
     ]
     """Tells how memory was used since the service started."""
+
+    GetServiceConfiguration: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.residency_pb2.GetServiceConfigurationRequest,
+        greenroom.memory.v1.residency_pb2.GetServiceConfigurationResponse,
+    ]
+    """Tells every setting of the service, its value in force, and where that came from."""
 
 class ResidencyServiceAsyncStub:
     """Tells where modules are, and takes word on where they should be."""
@@ -80,7 +97,8 @@ class ResidencyServiceAsyncStub:
     refused (FAILED_PRECONDITION, GOVERNED) unless it takes over, whereupon the earlier stream ends with
     ABORTED, SUPERSEDED. Directives are levels: the whole wish, a version and a time to live. Each is
     answered by an ack (accepted) or a nack (refused as a whole); report.applied_version says what is done.
-    Reports go out on change and every second.
+    Reports go out on change and every second. A service whose modules never move refuses every governor
+    (FAILED_PRECONDITION, RESIDENCY_OFF).
     """
 
     GetResidency: grpc.aio.UnaryUnaryMultiCallable[
@@ -102,7 +120,17 @@ class ResidencyServiceAsyncStub:
     """Moves one module while nobody governs, and keeps it there until it is moved again, released with
     TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
     could take it back while it is in force, and does not return after it.
-    Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+    Reasons: GOVERNED (use PolicyService.SetOverride), RESIDENCY_OFF, MODULE_NOT_FOUND, BAD_CONFIG.
+    """
+
+    TrimMemory: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.residency_pb2.TrimMemoryRequest,
+        greenroom.memory.v1.residency_pb2.TrimMemoryResponse,
+    ]
+    """Gives back what can be given without keeping anybody waiting: memory that allocators keep for use, scratch memory
+    that is idle and, if asked, idle modules. Places nothing, so that it works under a governor too; what is needed
+    again comes back on demand. A second call finds nothing more.
+    Reasons: RESIDENCY_OFF (only for modules), AT_CAPACITY.
     """
 
     GetMemoryReport: grpc.aio.UnaryUnaryMultiCallable[
@@ -110,6 +138,12 @@ class ResidencyServiceAsyncStub:
         greenroom.memory.v1.residency_pb2.GetMemoryReportResponse,
     ]
     """Tells how memory was used since the service started."""
+
+    GetServiceConfiguration: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.residency_pb2.GetServiceConfigurationRequest,
+        greenroom.memory.v1.residency_pb2.GetServiceConfigurationResponse,
+    ]
+    """Tells every setting of the service, its value in force, and where that came from."""
 
 class ResidencyServiceServicer(metaclass=abc.ABCMeta):
     """Tells where modules are, and takes word on where they should be."""
@@ -126,7 +160,8 @@ class ResidencyServiceServicer(metaclass=abc.ABCMeta):
         refused (FAILED_PRECONDITION, GOVERNED) unless it takes over, whereupon the earlier stream ends with
         ABORTED, SUPERSEDED. Directives are levels: the whole wish, a version and a time to live. Each is
         answered by an ack (accepted) or a nack (refused as a whole); report.applied_version says what is done.
-        Reports go out on change and every second.
+        Reports go out on change and every second. A service whose modules never move refuses every governor
+        (FAILED_PRECONDITION, RESIDENCY_OFF).
         """
 
     @abc.abstractmethod
@@ -154,7 +189,19 @@ class ResidencyServiceServicer(metaclass=abc.ABCMeta):
         """Moves one module while nobody governs, and keeps it there until it is moved again, released with
         TIER_UNSPECIFIED, or a governor's first directive is accepted: what was placed ends with that, because nobody
         could take it back while it is in force, and does not return after it.
-        Reasons: GOVERNED (use PolicyService.SetOverride), MODULE_NOT_FOUND, BAD_CONFIG.
+        Reasons: GOVERNED (use PolicyService.SetOverride), RESIDENCY_OFF, MODULE_NOT_FOUND, BAD_CONFIG.
+        """
+
+    @abc.abstractmethod
+    def TrimMemory(
+        self,
+        request: greenroom.memory.v1.residency_pb2.TrimMemoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.residency_pb2.TrimMemoryResponse, collections.abc.Awaitable[greenroom.memory.v1.residency_pb2.TrimMemoryResponse]]:
+        """Gives back what can be given without keeping anybody waiting: memory that allocators keep for use, scratch memory
+        that is idle and, if asked, idle modules. Places nothing, so that it works under a governor too; what is needed
+        again comes back on demand. A second call finds nothing more.
+        Reasons: RESIDENCY_OFF (only for modules), AT_CAPACITY.
         """
 
     @abc.abstractmethod
@@ -164,5 +211,13 @@ class ResidencyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[greenroom.memory.v1.residency_pb2.GetMemoryReportResponse, collections.abc.Awaitable[greenroom.memory.v1.residency_pb2.GetMemoryReportResponse]]:
         """Tells how memory was used since the service started."""
+
+    @abc.abstractmethod
+    def GetServiceConfiguration(
+        self,
+        request: greenroom.memory.v1.residency_pb2.GetServiceConfigurationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.residency_pb2.GetServiceConfigurationResponse, collections.abc.Awaitable[greenroom.memory.v1.residency_pb2.GetServiceConfigurationResponse]]:
+        """Tells every setting of the service, its value in force, and where that came from."""
 
 def add_ResidencyServiceServicer_to_server(servicer: ResidencyServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
