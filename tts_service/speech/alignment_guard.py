@@ -15,17 +15,20 @@ import torch
 ALIGNED_HEADS: Final = ((9, 2), (12, 15), (13, 11))
 """Layers and heads that follow the text (upstream's `LLAMA_ALIGNED_HEADS`)."""
 
-_BACKWARD: Final = 4
-_FORWARD: Final = 7
+BACKWARD: Final = 4
+FORWARD: Final = 7
 """A step of the position is believed if it is shorter than these."""
 
-_TAIL_TOKENS: Final = 3
-_RECENT_TOKENS: Final = 5
+TAIL_TOKENS: Final = 3
+RECENT_TOKENS: Final = 5
 """The text's last tokens: the stop token and what is often punctuation; and those that may be spoken after the end."""
 
-_MAX_TAIL: Final = 5.0
-_MAX_REPETITION: Final = 5.0
+MAX_TAIL: Final = 5.0
+MAX_REPETITION: Final = 5.0
 """Attention, summed over steps after completion, on one of the last tokens (200 ms), and on text before them."""
+
+RULED: Final = 2.0**15
+"""What a rule makes of a logit, or its negative: it fits every float of 16 bits."""
 
 
 class StopRule(Enum):
@@ -56,7 +59,7 @@ class AlignmentState:
     text_tokens: int
     position: int = 0
     complete: bool = False
-    tail: tuple[float, ...] = (0.0,) * _TAIL_TOKENS
+    tail: tuple[float, ...] = (0.0,) * TAIL_TOKENS
     earlier: float = 0.0
     tokens: int = 0
     last_token: int | None = None
@@ -70,22 +73,22 @@ def glance(attentions: torch.Tensor, text_span: tuple[int, int], step: int) -> A
     aligned = attentions.mean(dim=0)[slice(*text_span)].clone()
     aligned[step + 1 :] = 0
     # A token before the last five with no attention stands in where there is none.
-    earlier = torch.cat([aligned.new_zeros(1), aligned[:-_RECENT_TOKENS]]).max()
+    earlier = torch.cat([aligned.new_zeros(1), aligned[:-RECENT_TOKENS]]).max()
     position, earlier_peak, *tail = torch.stack(
-        [aligned.argmax().to(aligned.dtype), earlier, *aligned[-_TAIL_TOKENS:]]
+        [aligned.argmax().to(aligned.dtype), earlier, *aligned[-TAIL_TOKENS:]]
     ).tolist()
     return AlignmentGlance(
-        position=int(position), tail=(*tail, *(0.0,) * (_TAIL_TOKENS - len(tail))), earlier=earlier_peak
+        position=int(position), tail=(*tail, *(0.0,) * (TAIL_TOKENS - len(tail))), earlier=earlier_peak
     )
 
 
 def follow(state: AlignmentState, seen: AlignmentGlance, last_token: int) -> tuple[AlignmentState, StopRule]:
     """Return the next state and what to do; `last_token` is the one before this step, at first the start token."""
-    position = seen.position if -_BACKWARD < seen.position - state.position < _FORWARD else state.position
+    position = seen.position if -BACKWARD < seen.position - state.position < FORWARD else state.position
     after = replace(
         state,
         position=position,
-        complete=state.complete or position >= state.text_tokens - _TAIL_TOKENS,
+        complete=state.complete or position >= state.text_tokens - TAIL_TOKENS,
         # Sums begin with the step after the one that completes the text.
         tail=tuple(a + b for a, b in zip(state.tail, seen.tail, strict=True)) if state.complete else state.tail,
         earlier=state.earlier + seen.earlier if state.complete else state.earlier,
@@ -98,17 +101,17 @@ def follow(state: AlignmentState, seen: AlignmentGlance, last_token: int) -> tup
 
 def _rule(state: AlignmentState, seen: AlignmentGlance, *, repeated: bool) -> StopRule:
     """Say what follows from a state that this step has led to; `repeated`: the last two tokens are equal."""
-    if repeated or max(state.tail) >= _MAX_TAIL or state.earlier > _MAX_REPETITION:
+    if repeated or max(state.tail) >= MAX_TAIL or state.earlier > MAX_REPETITION:
         return StopRule.FORCED
-    if seen.position < state.text_tokens - _TAIL_TOKENS and state.text_tokens > _RECENT_TOKENS:
+    if seen.position < state.text_tokens - TAIL_TOKENS and state.text_tokens > RECENT_TOKENS:
         return StopRule.SUPPRESSED
     return StopRule.FREE
 
 
 def ruled(logits: torch.Tensor, rule: StopRule, stop_token: int) -> torch.Tensor:
-    """Return the logits (vocabulary,) under a rule. ±2**15 fits every float of 16 bits."""
+    """Return the logits (vocabulary,) under a rule."""
     if rule is StopRule.FREE:
         return logits
-    changed = logits.clone() if rule is StopRule.SUPPRESSED else torch.full_like(logits, -(2.0**15))
-    changed[stop_token] = 2.0**15 if rule is StopRule.FORCED else -(2.0**15)
+    changed = logits.clone() if rule is StopRule.SUPPRESSED else torch.full_like(logits, -RULED)
+    changed[stop_token] = RULED if rule is StopRule.FORCED else -RULED
     return changed

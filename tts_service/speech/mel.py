@@ -12,7 +12,7 @@ Rules
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 
@@ -26,6 +26,29 @@ CONTEXT_TOKENS: Final = 250
 
 HELD_FRAMES: Final = 8
 """0.16 s."""
+
+
+class FlowForward(Protocol):
+    """One decode, as `flow_mel` defines it; what computes it may be another."""
+
+    def __call__(
+        self, flow: FlowNetwork, prompt: MelPrompt, tokens: torch.Tensor, noise: torch.Tensor, *, final: bool
+    ) -> torch.Tensor:
+        """Return the mel (80, frames) of tokens (tokens,) spoken after the prompt."""
+        ...
+
+
+class MelNoise(Protocol):
+    """A decode's noise, as `mel_noise` defines it; what draws it may be another."""
+
+    def __call__(self, random: RandomSource, prompt_frames: int, start_frame: int, count: int) -> torch.Tensor:
+        """Return (80, frames): the prompt's, and those of `count` frames from an absolute one."""
+        ...
+
+
+def mel_noise(random: RandomSource, prompt_frames: int, start_frame: int, count: int) -> torch.Tensor:
+    """Return the noise of a decode (80, prompt's frames and `count`): the prompt's frames are those before 0."""
+    return torch.cat([random.mel_noise(-prompt_frames, prompt_frames), random.mel_noise(start_frame, count)], dim=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,35 +79,35 @@ def with_tokens(state: MelState, tokens: Sequence[int]) -> MelState:
 
 
 def decode_mel(
-    flow: FlowNetwork, state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool
+    flow: FlowNetwork,
+    state: MelState,
+    prompt: MelPrompt,
+    random: RandomSource,
+    *,
+    final: bool,
+    forward: FlowForward = flow_mel,
+    noise: MelNoise = mel_noise,
 ) -> tuple[MelState, torch.Tensor]:
     """Decode the tokens of a state; return the next state, and the frames that are now frozen (80, 0 or more).
 
-    `final` says that no token follows. `prompt` is trimmed. Nothing comes out while there are too few tokens.
+    `final` says that no token follows. `prompt` is trimmed. Nothing comes out while there are too few tokens. `forward`
+    is given the network and computes the decode, from what `noise` draws.
     """
     end = mel_frames(len(state.tokens), final=final)
     if end <= state.decoded_frames:
         return state, prompt.mel.new_zeros(MEL_BANDS, 0)
     with torch.inference_mode():
-        fresh = _blended(state.held, _decode_window(flow, state, prompt, random, end=end, final=final))
+        first_token = context_start(state.frozen_frames)
+        start, prompt_frames = FRAMES_PER_TOKEN * first_token, FRAMES_PER_TOKEN * len(prompt.tokens)
+        assert len(prompt.mel) == prompt_frames, "the prompt is not trimmed"
+        device = prompt.mel.device
+        drawn = noise(random, prompt_frames, start, end - start).to(device)
+        tokens = torch.tensor(state.tokens[first_token:], device=device)
+        window = forward(flow, prompt, tokens, drawn, final=final)[:, state.frozen_frames - start :]
+        fresh = _blended(state.held, window)
         frozen_count = fresh.shape[1] if final else max(0, fresh.shape[1] - HELD_FRAMES)
         frozen, held = fresh[:, :frozen_count], fresh[:, frozen_count:].clone()
         return replace(state, frozen_frames=state.frozen_frames + frozen_count, held=held), frozen
-
-
-def _decode_window(
-    flow: FlowNetwork, state: MelState, prompt: MelPrompt, random: RandomSource, *, end: int, final: bool
-) -> torch.Tensor:
-    """Return this decode's frames from the first that is not frozen to `end`, as they are before blending."""
-    first_token = context_start(state.frozen_frames)
-    start = FRAMES_PER_TOKEN * first_token
-    prompt_frames = FRAMES_PER_TOKEN * len(prompt.tokens)
-    assert len(prompt.mel) == prompt_frames, "the prompt is not trimmed"
-    device = prompt.mel.device
-    drawn = [random.mel_noise(-prompt_frames, prompt_frames), random.mel_noise(start, end - start)]
-    tokens = torch.tensor(state.tokens[first_token:], device=device)
-    mel = flow_mel(flow, prompt, tokens, torch.cat([each.to(device) for each in drawn], dim=1), final=final)
-    return mel[:, state.frozen_frames - start :]
 
 
 def context_start(frozen_frames: int) -> int:

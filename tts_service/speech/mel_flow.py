@@ -5,13 +5,16 @@ Upstream's own call fails for tokens that others will follow (it cuts the look-a
 and draws its noise inside, where no chunk can be told what the last one drew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
 import torch
 from torch.nn import functional
+
+from tts_service.models.chatterbox.running_form import running_dtype
 
 FRAMES_PER_TOKEN: Final = 2
 """25 tokens and 50 frames a second: the encoder doubles its rate once (`token_mel_ratio`)."""
@@ -60,6 +63,10 @@ class FlowNetwork(Protocol):
     encoder_proj: Callable[[torch.Tensor], torch.Tensor]
     decoder: FlowSolver
 
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield its weights."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelPrompt:
@@ -105,12 +112,17 @@ def flow_mel(
     `noise` (80, frames) covers the frames of the prompt's tokens and then the tokens' own, as `mel_frames` counts
     them. What comes out begins where the prompt's mel ends. `final` says that no token follows.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), _arithmetic(running_dtype(flow), noise.device):
         hidden = _encode(flow, torch.cat([prompt.tokens, tokens])[None], final=final)
-        mu = hidden.transpose(1, 2).contiguous()
+        mu = hidden.transpose(1, 2).contiguous().float()
         assert mu.shape[1:] == noise.shape
         mel = _solve(flow.decoder, noise[None], mu, _condition(prompt, mu), _speaker(flow, prompt))
         return mel[0, :, len(prompt.mel) :]
+
+
+def _arithmetic(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Let products be made in the type of the weights; norms, times and the sum of the steps stay in fp32."""
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def _encode(flow: FlowNetwork, tokens: torch.Tensor, *, final: bool) -> torch.Tensor:
@@ -128,7 +140,7 @@ def _condition(prompt: MelPrompt, mu: torch.Tensor) -> torch.Tensor:
 
 
 def _speaker(flow: FlowNetwork, prompt: MelPrompt) -> torch.Tensor:
-    return flow.spk_embed_affine_layer(functional.normalize(prompt.speaker[None], dim=1))
+    return flow.spk_embed_affine_layer(functional.normalize(prompt.speaker[None], dim=1)).float()
 
 
 def _solve(

@@ -24,7 +24,10 @@ _MIX_2: Final = 0x94D049BB133111EB
 """SplitMix64's increment and multipliers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators")."""
 
 _WORD: Final = 0xFFFF_FFFF_FFFF_FFFF
-_CHOICE_BITS: Final = 16
+
+SIGNED_MIXERS: Final = tuple(word - (1 << 64) for word in (_GOLDEN, _MIX_1, _MIX_2))
+"""The same three, all of which have the sign bit, for kernels that hash int64."""
+CHOICE_BITS: Final = 16
 """A step's token choice has 2**16 places, more than any vocabulary of speech tokens."""
 
 
@@ -65,10 +68,26 @@ class CounterRandom:
         self._segment = segment
         self._device = torch.device(device)
 
+    @property
+    def token_key(self) -> int:
+        """What all choices of tokens are hashed with, as an int64."""
+        return _signed(_key(self._seed, self._segment, _Purpose.TOKEN))
+
+    @property
+    def mel_key(self) -> int:
+        """What the noise of the mel is hashed with, as an int64."""
+        return _signed(_key(self._seed, self._segment, _Purpose.MEL))
+
+    @property
+    def source_keys(self) -> tuple[int, int]:
+        """What the phases and the noise of the excitation are hashed with, as int64."""
+        phases, noise = (_key(self._seed, self._segment, each) for each in (_Purpose.PHASE, _Purpose.SOURCE))
+        return _signed(phases), _signed(noise)
+
     def choose_token(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """Return the largest logit's place after each got its own Gumbel noise, which draws from their softmax."""
         places = torch.arange(logits.shape[0], device=logits.device)
-        noise = _gumbel(self._hashed(_Purpose.TOKEN, places + (step << _CHOICE_BITS)))
+        noise = _gumbel(self._hashed(_Purpose.TOKEN, places + (step << CHOICE_BITS)))
         return torch.argmax(logits + noise)
 
     def mel_noise(self, start_frame: int, frame_count: int) -> torch.Tensor:
@@ -77,10 +96,7 @@ class CounterRandom:
 
     def source_phases(self, harmonic_count: int) -> torch.Tensor:
         """Return the harmonics' phases (harmonics,): the same in every chunk of a segment."""
-        hashed = self._hashed(_Purpose.PHASE, torch.arange(harmonic_count, device=self._device))
-        phases = ((2 * _uniform(hashed) - 1) * math.pi).float()
-        phases[0] = 0.0
-        return phases
+        return _phases(self._hashed(_Purpose.PHASE, torch.arange(harmonic_count, device=self._device)))
 
     def source_noise(self, start_sample: int, sample_count: int, harmonic_count: int) -> torch.Tensor:
         """Return standard normal noise (harmonics, samples) by absolute sample."""
@@ -168,6 +184,39 @@ class UpstreamRandom:
 
     def __repr__(self) -> str:
         return f"<UpstreamRandom {self._mel.shape[1]} frames, {self._source.shape[1:].numel()} samples drawn>"
+
+
+def token_noise(keys: torch.Tensor, steps: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Return `CounterRandom.choose_token`'s Gumbel noise (choices, vocabulary) for many keys and steps, int64."""
+    places = torch.arange(vocabulary, device=keys.device) + (steps << CHOICE_BITS)[:, None]
+    return _gumbel(_mixed_tensor(places * _signed(_GOLDEN) + keys[:, None]))
+
+
+def phases_of(key: torch.Tensor, harmonic_count: int) -> torch.Tensor:
+    """Return the phases of `CounterRandom.source_phases` for a key (scalar, int64)."""
+    places = torch.arange(harmonic_count, device=key.device)
+    return _phases(_mixed_tensor(places * _signed(_GOLDEN) + key))
+
+
+def source_noise_of(key: torch.Tensor, start: torch.Tensor, sample_count: int, harmonic_count: int) -> torch.Tensor:
+    """Return the noise of `CounterRandom.source_noise` for a key and a first sample (scalars, int64)."""
+    positions = start + torch.arange(sample_count, device=key.device)
+    places = positions * harmonic_count + torch.arange(harmonic_count, device=key.device)[:, None]
+    return _normal(_mixed_tensor(places * _signed(_GOLDEN) + key))
+
+
+def mel_noise_of(key: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """Return the noise of `CounterRandom.mel_noise` (80, frames) for a key (scalar) and absolute frames, all int64."""
+    places = frames * MEL_BANDS + torch.arange(MEL_BANDS, device=frames.device)[:, None]
+    return _normal(_mixed_tensor(places * _signed(_GOLDEN) + key))
+
+
+def _phases(words: torch.Tensor) -> torch.Tensor:
+    """Return uniform phases in [-pi, pi), the first of which is 0."""
+    phases = ((2 * _uniform(words) - 1) * math.pi).float()
+    # Assigning a number would copy it from the host, which a CUDA graph cannot hold.
+    phases[0].zero_()
+    return phases
 
 
 def _key(*values: int) -> int:

@@ -104,5 +104,5 @@ def _rotated(heads: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -
 
 def _attention(queries: torch.Tensor, keys: torch.Tensor, head: int) -> torch.Tensor:
     """Return how one head of the first row spreads the last query's attention (positions,), in float32."""
-    query = queries[0, head, -1]
-    return torch.softmax(keys[0, head] @ query * query.shape[0] ** -0.5, dim=-1, dtype=torch.float32)
+    query = queries[0, head, -1].float()
+    return torch.softmax(keys[0, head].float() @ query * query.shape[0] ** -0.5, dim=-1)

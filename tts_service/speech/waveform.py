@@ -98,7 +98,7 @@ def sound(
     assert not (final and ahead.shape[1])
     with torch.inference_mode():
         state = replace(state, mel=torch.cat([state.mel.to(mel.device), mel], dim=1))
-        end = _sounding_end(state, final=final)
+        end = sounding_end(state, final=final)
         if end <= state.sounded_frames:
             return state, mel.new_zeros(0)
         seen = torch.cat([state.mel, ahead.to(mel.device)], dim=1)
@@ -109,7 +109,7 @@ def sound(
         wave = vocode(vocoder, seen, source)[skipped * SAMPLES_PER_FRAME :]
         ready = wave[: (end - state.sounded_frames) * SAMPLES_PER_FRAME]
         ready = faded_in(ready, start_sample=state.sounded_frames * SAMPLES_PER_FRAME)
-        return _forgotten(replace(state, sounded_frames=end)), ready
+        return forgotten(replace(state, sounded_frames=end)), ready
 
 
 def vocode(vocoder: VocoderNetwork, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
@@ -139,7 +139,7 @@ def randomness(
     return Randomness(phases=random.source_phases(harmonics).to(device), noise=noise.to(device))
 
 
-def _sounding_end(state: WaveformState, *, final: bool) -> int:
+def sounding_end(state: WaveformState, *, final: bool) -> int:
     """Return the frame up to which there is enough mel to sound."""
     if final:
         return state.mel_end
@@ -162,7 +162,7 @@ def _with_source(
     return replace(state, source=kept, cycles=cycles[sure_end - begin - 1]), whole
 
 
-def _forgotten(state: WaveformState) -> WaveformState:
+def forgotten(state: WaveformState) -> WaveformState:
     """Return the state without what no later frame depends on."""
     surplus = max(0, state.sounded_frames - LEFT_FRAMES - state.start_frame)
     return replace(

@@ -6,8 +6,8 @@ Rules
 * Captured work reads and writes buffers, constants and weights, at addresses that do not change, and nothing else. Its
   own intermediates belong to the graphs, and are worth nothing between two replays.
 * Work is captured before the service is ready, under a lease on the module that it reads, and replayed under one.
-* Replays of one `Graphs` follow each other: its graphs share their intermediates' memory. Stages that overlap have one
-  each.
+* Replays of one `Graphs` follow each other: its graphs share their intermediates' memory, and cuBLAS's workspace, which
+  torch keeps for each stream of capture. Stages that overlap have one each, captured on streams of their own.
 """
 
 from collections.abc import Callable
@@ -72,6 +72,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's.
         self._kept: list[torch.cuda.CUDAGraph] = []
 
     def buffer(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
@@ -83,16 +84,16 @@ class CudaGraphs:
         return values.to(self.device)
 
     def capture(self, name: str, work: Work) -> Work:
-        """Warm up on a side stream, capture, and return the replay."""
+        """Warm up on the stream of capture, capture, and return the replay."""
         del name
-        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # torch's.
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side), torch.inference_mode():
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._stream), torch.inference_mode():
             for _ in range(2):
                 work()
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        capturing = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
+        with torch.inference_mode(), capturing:
             work()
         self._kept.append(graph)
         return graph.replay
