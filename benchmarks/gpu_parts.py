@@ -30,7 +30,6 @@ from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
 from tts_service.models.chatterbox.upstream import quiet
-from tts_service.speech.chatterbox_speech import ChatterboxSpeech
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.speech.voice_encoding import ENCODER_MODULES, VoiceEncoding, encoding_rules
 from tts_service.speech.whole_utterance import SpeechNetworks
@@ -40,7 +39,7 @@ WARM_UPS: Final = 1
 
 CHUNK_TURNS: Final = 10
 CHUNK_TOKENS: Final = 40
-SPEAKING: Final = ChatterboxSpeech.modules
+SPEAKING: Final = (T3, S3GEN_FLOW, S3GEN_VOCODER)
 MIXED_VOICES: Final = 4
 
 

@@ -18,6 +18,7 @@ from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
 from tts_service.models.chatterbox.vocabulary import START_TOKEN, STOP_TOKEN
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
 from tts_service.speech.session_config import Aggregation, Pacing, SessionConfig
+from tts_service.speech.speech_model import next_stage
 from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, ModuleName, Segment, Waveform
@@ -89,11 +90,11 @@ class ProductSpeech:
         began = time.perf_counter()
         segment = self._speech.utterance(self._config(voice, seed, max_tokens)).segment(_SEGMENT, 0)
         pieces, times = [], []
-        while needed := segment.next_modules:
-            piece = segment.step({name: modules[name] for name in needed})
-            if len(piece):
+        while (stage := next_stage(segment.stages)) is not None:
+            piece = stage.step({name: modules[name] for name in stage.modules})
+            if piece is not None and len(piece):
                 wait_for_device(self._device)
-                pieces.append(piece)
+                pieces.append(np.asarray(piece))
                 times.append(time.perf_counter() - began)
         return Spoken(samples=np.concatenate(pieces), chunk_seconds=tuple(times))
 

@@ -14,9 +14,9 @@ HERTZ = (130.0, 45.0)
 """The pitch, and how far it swings."""
 
 
-def write_reference(path: Path) -> None:
+def write_reference(path: Path, *, seconds: int = SECONDS) -> None:
     """Write a WAV file of 16 bits: harmonics of a swinging pitch, in syllables, over a little noise."""
-    time = np.arange(SECONDS * RATE_HERTZ) / RATE_HERTZ
+    time = np.arange(seconds * RATE_HERTZ) / RATE_HERTZ
     pitch = HERTZ[0] + HERTZ[1] * np.sin(2 * np.pi * 0.4 * time)
     phase = 2 * np.pi * np.cumsum(pitch) / RATE_HERTZ
     tones = sum(np.sin(k * phase) / k**1.2 for k in range(1, HARMONICS + 1))

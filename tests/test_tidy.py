@@ -130,6 +130,17 @@ def test_no_module_is_dead() -> None:
     assert [] == dead
 
 
+def test_one_file_names_the_cuda_driver() -> None:
+    """Its bindings are imported when a GPU is there, which no import contract can see."""
+    named_in = {
+        named(path)
+        for path in SOURCES
+        if "tests" not in path.parts and re.search(r"cuda\.bindings|libcuda", path.read_text())
+    }
+
+    assert {"tts_service/residency/cuda_driver.py"} == named_in
+
+
 def test_no_registry_and_no_path_of_a_machine_is_named() -> None:
     """The lock file and everything else work wherever the packages come from."""
     hosts = re.compile(r"p[y]pi\.org|python[h]osted\.org|registry\.np[m]js|/ro[o]t/|/wo[r]k/")

@@ -13,7 +13,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import torch
@@ -24,8 +24,8 @@ from rich.console import Console
 from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.api.sessions import Sessions
-from tts_service.assembly import Executors, residency_of, speech_service
-from tts_service.config import ModelChoice, ServiceConfig, load_config, settings_help
+from tts_service.assembly import Executors, engine_of, residency_of, speech_service, warn_of_budget, workers_for
+from tts_service.config import ModelChoice, ServiceConfig, load_config
 from tts_service.control_server import ControlServer
 from tts_service.control_socket import ControlSocket, default_control_socket
 from tts_service.engine_parts import EngineParts
@@ -34,12 +34,13 @@ from tts_service.errors import StartupError
 from tts_service.event_log import configure_logging
 from tts_service.load_progress import LoadProgress, StartEndedError, shown_progress
 from tts_service.loading_thread import run_loading
-from tts_service.machine import devices_of, fix_kernels
+from tts_service.machine import devices_of, fix_kernels, settle_libraries
 from tts_service.residency.governance import Governance
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import ModuleState
 from tts_service.server import SpeechServer, watch_activity
+from tts_service.settings_listing import EffectiveSetting, assigned_settings, effective_settings, merged, settings_help
 
 VERSION = importlib.metadata.version("greenroom")
 STARTUP_FAILED = 1
@@ -55,11 +56,13 @@ class Service:
     """All parts of the service, started and stopped in order.
 
     The address and the control socket are taken first. Then the engine is chosen and its modules are loaded, while
-    health says NOT_SERVING, speech calls are told to come back and control answers.
+    health says NOT_SERVING, speech calls are told to come back and control answers. `settings` are the configuration
+    as it is told.
     """
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, settings: tuple[EffectiveSetting, ...] = ()) -> None:
         self._config = config
+        self._settings = settings
         self._stack = ExitStack()
         self._memory = ProcessMemory()  # Before any thread: those that are there keep heaps of their own.
         self._health_change: asyncio.Future[None] | None = None
@@ -69,7 +72,6 @@ class Service:
             limit=config.limits.sessions, clock=time.monotonic, on_change=lambda _count: self._tell_activity()
         )
         self._executors = Executors(
-            steps=ThreadPoolExecutor(config.workers, thread_name_prefix="step"),
             detections=ThreadPoolExecutor(1, thread_name_prefix="detection"),
             voices=ThreadPoolExecutor(1, thread_name_prefix="voice"),
         )
@@ -116,14 +118,19 @@ class Service:
         gc.collect()
         gc.freeze()
         residency = self._residency = residency_of(self._config, parts, self._memory)
+        workers = workers_for(self._config, parts.device)
+        self._stack.callback(workers.close)
         self._start_control(residency, parts)
         await run_loading(residency.start, stop=stop, progress=progress)
+        warn_of_budget(residency, parts)
+        engine = engine_of(self._config, parts, residency, workers)
+        await run_loading(lambda: engine.prepare(progress.stage), stop=stop, progress=progress)
         progress.over()
         await self.speech.open(
             speech_service(
                 self._config,
                 parts,
-                residency,
+                engine,
                 version=VERSION,
                 sessions=self.sessions,
                 executors=self._executors,
@@ -144,13 +151,16 @@ class Service:
         activity.cancel()
 
     def _start_control(self, residency: ResidencyManager, parts: EngineParts) -> None:
-        governance = Governance(residency=residency, clock=time.monotonic)
+        fixed = not self._config.residency.enabled
+        governance = Governance(residency=residency, clock=time.monotonic, fixed=fixed)
         identity = ServiceIdentity(
             service_name=self._config.name, instance_id=uuid.uuid4().hex, devices=devices_of(parts.device)
         )
-        servicer = ResidencyServicer(governance=governance, identity=identity, limits=ControlLimits())
+        servicer = ResidencyServicer(
+            governance=governance, identity=identity, limits=ControlLimits(), settings=self._settings
+        )
         control = ControlServer(socket=self._socket, governance=governance, servicer=servicer)
-        for executor in (self._executors.steps, self._executors.detections, self._executors.voices):
+        for executor in (self._executors.detections, self._executors.voices):
             self._stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         self._stack.callback(control.stop)
         self._stack.callback(residency.close)
@@ -169,17 +179,18 @@ class Service:
             self._health_change = asyncio.ensure_future(self.speech.set_serving(serving=serving))
 
 
-async def run_service(config: ServiceConfig) -> None:
+async def run_service(config: ServiceConfig, settings: tuple[EffectiveSetting, ...]) -> None:
     """Run a service until a signal comes. Raises StartupError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Service(config).run(stop)
+    await Service(config, settings).run(stop)
 
 
 @app.command(
     epilog="Examples:\n\n  tts-service\n\n  tts-service --model english --weights synthetic:tiny\n\n"
     "  tts-service --speech-address 127.0.0.1:50100 --log-format json\n\n"
+    "  tts-service --set residency.budget_bytes=2000000000 --set residency.rest.t3=host\n\n"
     "  GREENROOM_SERVICE_LIMITS__SESSIONS=8 tts-service --config service.toml\n\n"
     "Exit status: 0 after a drain, 1 if it cannot start, 2 for bad settings."
 )
@@ -198,9 +209,16 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     workers: Annotated[int | None, typer.Option(help="Steps that compute at once.")] = None,
+    residency: Annotated[
+        bool | None, typer.Option("--residency/--no-residency", help="Let modules move, or keep all at home.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_text: Annotated[bool | None, typer.Option(help="Let spoken text into the log.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting by its name, as residency.budget_bytes=0."),
+    ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="List every setting with its default and variable, and exit.")
     ] = False,
@@ -210,7 +228,7 @@ def serve(
     if version or show_settings:
         typer.echo(VERSION if version else settings_help())
         return
-    given = {
+    named = {
         "name": name,
         "speech_address": speech_address,
         "control_socket": control_socket,
@@ -220,28 +238,46 @@ def serve(
         "download": download,
         "device": device,
         "workers": workers,
+        "residency": None if residency is None else {"enabled": residency},
         "log_format": log_format,
         "log_level": log_level,
         "log_text": log_text,
     }
+    _serve(config, {key: value for key, value in named.items() if value is not None}, assignments or [])
+
+
+def _serve(path: Path | None, named: dict[str, Any], assignments: list[str]) -> None:
+    """Serve with the settings of a file, of the environment and of flags; those with a name of their own count last."""
     try:
-        effective = load_config(config, {key: value for key, value in given.items() if value is not None})
+        flags = merged(assigned_settings(assignments), named)
+        config = load_config(path, flags)
+        settings = effective_settings(config, path, flags, stands_for=_stand_ins(config))
     except StartupError as error:
         typer.echo(f"tts-service: {error}", err=True)
         raise typer.Exit(BAD_SETTINGS) from None
     try:
-        configure_logging(effective)
+        configure_logging(config)
         fix_kernels()
         torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
-        uvloop.run(run_service(effective))
+        uvloop.run(run_service(config, settings))
     except StartupError as error:
         typer.echo(f"tts-service: {error}", err=True)
         raise typer.Exit(STARTUP_FAILED) from None
 
 
+def _stand_ins(config: ServiceConfig) -> dict[str, object]:
+    """Return what counts in place of settings that are not set."""
+    return {
+        "control_socket": config.control_socket or default_control_socket(config.name),
+        "cache_dir": config.effective_cache_dir,
+        "voice_dir": config.effective_voice_dir,
+    }
+
+
 def main() -> None:
     """Run the command."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    settle_libraries(os.environ)
     app()
 
 

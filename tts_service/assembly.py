@@ -4,60 +4,105 @@ import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import structlog
+import torch
+
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService, SpeechSettings
 from tts_service.api.voice_upload import VoiceUploadLimits, VoiceUploads
 from tts_service.api.watermark_detection import Detection, DetectionLimits
-from tts_service.config import Limits, ServiceConfig
+from tts_service.config import Limits, Residency, RestTier, ServiceConfig
 from tts_service.engine import Engine
 from tts_service.engine_parts import EngineParts
-from tts_service.machine import mover_for, tiers_of
+from tts_service.errors import ServiceError
+from tts_service.machine import free_memory_of, mover_for, tiers_of
+from tts_service.residency.arena_weights import ArenaWeights
+from tts_service.residency.housekeeper import NoScratch, Resources
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.process_memory import ProcessMemory
+from tts_service.residency.types import Tier
+from tts_service.residency.upkeep import StaticMarks, Upkeep, check_marks
 from tts_service.speech.session_limits import SessionLimits
-from tts_service.types import ModuleName
+from tts_service.types import WATERMARK_ENCODER, ModuleName
+from tts_service.workers import Workers
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executors:
-    """Threads: those that run steps, and one each for detections and for new voices, which must not hold speech up."""
+    """Threads besides those that run steps: for detections and for new voices, which must not hold speech up."""
 
-    steps: Executor
     detections: Executor
     voices: Executor
 
 
 def residency_of(config: ServiceConfig, parts: EngineParts, memory: ProcessMemory) -> ResidencyManager:
-    """Return what keeps the engine's modules; nothing is loaded yet. Raises StartupError."""
+    """Return what keeps the engine's modules; nothing is loaded yet. Raises StartupError.
+
+    With residency off, every module is pinned to its home, and no budget bounds them.
+    """
     settings = config.residency
-    return ResidencyManager(
+    marks = StaticMarks(low_bytes=settings.static_low_bytes, critical_bytes=settings.static_critical_bytes)
+    weights = parts.weights
+    scratch = weights if isinstance(weights, ArenaWeights) else NoScratch()
+    resources = Resources(scratch=scratch, free_bytes=free_memory_of(parts.device))
+    check_marks(marks, resources.free_bytes)
+    pinned = settings.pinned if settings.enabled else [spec.name for spec in parts.catalog]
+    manager = ResidencyManager(
         parts.catalog,
-        mover=mover_for(parts.device, memory),
+        mover=mover_for(weights, memory),
         tiers=tiers_of(parts.device),
-        budget_bytes=settings.budget_bytes,
-        pinned_modules=[ModuleName(name) for name in settings.pinned],
+        budget_bytes=settings.budget_bytes if settings.enabled else None,
+        pinned_modules=[ModuleName(name) for name in pinned],
+        rest_tiers=_rest_tiers(settings),
+        upkeep=Upkeep(marks=marks, cleans_up=settings.aggressive_cleanup, keeps_history=settings.history),
+        resources=resources,
         linger_seconds=settings.linger_seconds,
         stay_seconds=settings.minimum_stay_seconds,
         restore_timeout_seconds=settings.restore_timeout_seconds,
+    )
+    for space in parts.spaces:
+        space.account = manager.account(space.name)
+    return manager
+
+
+def warn_of_budget(residency: ResidencyManager, parts: EngineParts) -> None:
+    """Say in the log that speech cannot be had within the budget, with what it needs; steps will be refused."""
+    for name, model in parts.models.items():
+        modules = [spec.name for spec in parts.catalog if spec.name in {*model.modules, WATERMARK_ENCODER}]
+        try:
+            residency.room.turns(modules)
+        except ServiceError as error:
+            _log.warning("budget_too_small_for_speech", model=name, message=error.message, **error.metadata)
+
+
+def workers_for(config: ServiceConfig, device: torch.device) -> Workers:
+    """Return the threads that run steps of speech; a GPU has as many as there are lanes."""
+    return Workers.on_device(device) if device.type == "cuda" else Workers.shared(config.workers)
+
+
+def engine_of(config: ServiceConfig, parts: EngineParts, residency: ResidencyManager, workers: Workers) -> Engine:
+    """Return what runs the steps of speech."""
+    return Engine(
+        residency,
+        workers,
+        models=parts.models,
+        restore_timeout_seconds=config.residency.restore_timeout_seconds,
+        prefetches=config.residency.prefetch,
     )
 
 
 def speech_service(
     config: ServiceConfig,
     parts: EngineParts,
-    residency: ResidencyManager,
+    engine: Engine,
     *,
     version: str,
     sessions: Sessions,
     executors: Executors,
 ) -> SpeechService:
     """Return the servicer of speech."""
-    engine = Engine(
-        residency,
-        executors.steps,
-        models=parts.models,
-        restore_timeout_seconds=config.residency.restore_timeout_seconds,
-    )
     return SpeechService(
         engine=engine,
         offer=parts.offer,
@@ -67,6 +112,10 @@ def speech_service(
         clock=time.monotonic,
         voices=_voice_uploads(config.limits, engine, parts, executors.voices),
     )
+
+
+def _rest_tiers(settings: Residency) -> dict[ModuleName, Tier]:
+    return {ModuleName(name): Tier[tier.name] for name, tier in settings.rest.items() if tier is not RestTier.AUTO}
 
 
 def _settings(config: ServiceConfig, version: str) -> SpeechSettings:

@@ -20,12 +20,18 @@ from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
 from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 from tts_service.models.chatterbox.weight_identity import voice_weights_sum
 from tts_service.models.chatterbox_catalog import LoadProgress, chatterbox_catalog
+from tts_service.residency.arena_weights import ArenaWeights
+from tts_service.residency.device_tensors import DeviceTensors
+from tts_service.residency.scratch_space import ScratchSpace, scratch_spec
+from tts_service.speech.captured_stages import CapturedStages
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
+from tts_service.speech.stages import EagerStages, Stages
 from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.speech.voice_encoding import encoding_rules
 from tts_service.speech.voice_store import OwnVoice, VoiceStore
+from tts_service.stage_memory import stage_memory
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ
 
 DEFAULT_VOICE: Final = "default"
@@ -43,9 +49,19 @@ _log = structlog.get_logger(__name__)
 
 
 def chatterbox_parts(
-    choice: EngineChoice, weights: ModelWeights, *, cache_dir: Path, voice_dir: Path, progress: LoadProgress
+    choice: EngineChoice,
+    weights: ModelWeights,
+    *,
+    cache_dir: Path,
+    voice_dir: Path,
+    progress: LoadProgress,
+    brings: ArenaWeights | DeviceTensors | None = None,
+    captured: bool = True,
 ) -> EngineParts:
-    """Return the parts; `progress` hears of every byte of a module that is loaded. Raises StartupError."""
+    """Return the parts; `progress` hears of every byte of a module that is loaded. Raises StartupError.
+
+    `brings` are what brings weights to a GPU. `captured` lets stages be CUDA graphs, if their addresses last.
+    """
     model, device = weights.layout.model, torch.device(choice.device)
     tokenizer = load_text_tokenizer(weights.folder, model)
     languages = _languages(weights, tokenizer)
@@ -55,21 +71,38 @@ def chatterbox_parts(
         own=_own_voices(weights, _ready(languages)),
         clock=time.time,
     )
+    stages, spaces = _stages(model, brings, captured=captured)
     speech = ChatterboxSpeech(
         model,
         voices=voices,
         tokenizer=tokenizer,
         vocabulary=text_vocabulary(t3_hyper_parameters(model, weights.size), model),
         device=device,
+        stages=stages,
     )
     return EngineParts(
-        catalog=chatterbox_catalog(weights, cache_dir, progress=progress),
+        catalog=(*chatterbox_catalog(weights, cache_dir, progress=progress), *map(scratch_spec, spaces)),
         offer=Offer(models=(model_facts(weights, languages, reason=choice.reason),), voices=voices.voices),
         models={model.value: speech},
         device=device,
         voices=voices,
         voice_rules={model.value: encoding_rules(model)},
+        weights=brings,
+        spaces=spaces,
     )
+
+
+def _stages(
+    model: ChatterboxModel, brings: ArenaWeights | DeviceTensors | None, *, captured: bool
+) -> tuple[Stages, tuple[ScratchSpace, ...]]:
+    """Return how the stages compute, and the scratch memory that they need."""
+    if brings is None or not captured:
+        return EagerStages(), ()
+    if not isinstance(brings, ArenaWeights):
+        _log.warning("stages_not_captured", reason="weights come back to other addresses", consequence="slow speech")
+        return EagerStages(), ()
+    memory, spaces = stage_memory(brings)
+    return CapturedStages(model, memory), spaces
 
 
 def model_facts(weights: ModelWeights, languages: Sequence[LanguageReadiness], *, reason: str) -> ModelFacts:

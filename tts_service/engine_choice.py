@@ -8,6 +8,8 @@ from tts_service.errors import StartupError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 
 CPU = "cpu"
+UNNAMED_WEIGHTS = "hub"
+"""What the setting says where nobody has named weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,17 +22,29 @@ class EngineChoice:
 
 
 def choose_engine(
-    wanted: ModelChoice, device: str, *, cuda_devices: int, weights_at_hand: Callable[[ChatterboxModel], bool]
+    wanted: ModelChoice,
+    device: str,
+    *,
+    cuda_devices: int,
+    weights_at_hand: Callable[[ChatterboxModel], bool],
+    weights: str = UNNAMED_WEIGHTS,
 ) -> EngineChoice:
     """Choose what was asked for, and for `auto` what suits the machine.
 
     `device` is "auto", "cpu", "cuda" or "cuda:N"; `weights_at_hand` is asked only if the answer matters. Raises
-    StartupError for a device that is not there, or that the built-in voice cannot use.
+    StartupError for a device that is not there, or that the built-in voice cannot use, and for `weights` that somebody
+    has named and `auto` would leave aside: speech in another voice than was asked for is no answer.
     """
     found = _device(device, cuda_devices)
     match wanted:
         case ModelChoice.AUTO:
-            return _suitable(found, weights_at_hand)
+            choice = _suitable(found, weights_at_hand)
+            if choice.model is None and weights != UNNAMED_WEIGHTS:
+                raise StartupError(
+                    f"weights {weights}: they would not be used ({choice.reason}); name a model with --model english, "
+                    "multilingual or turbo, or leave the weights out for the built-in voice"
+                )
+            return choice
         case ModelChoice.BUILTIN:
             if device not in {"auto", CPU}:
                 raise StartupError(f"device {device}: the built-in voice speaks on a CPU; leave the device out")

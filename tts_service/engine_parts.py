@@ -9,6 +9,9 @@ import torch
 from tts_service.models.builtin import HEART
 from tts_service.models.builtin_catalog import builtin_catalog
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.residency.arena_weights import ArenaWeights
+from tts_service.residency.device_tensors import DeviceTensors
+from tts_service.residency.scratch_space import ScratchSpace
 from tts_service.speech.builtin_speech import BuiltinSpeech
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
 from tts_service.speech.speech_model import SpeechModel
@@ -21,6 +24,7 @@ class EngineParts:
     """Modules, what can be asked for, the models that speak by id, and the device that they compute on.
 
     `voices` keeps the voices that clients make, by the `voice_rules` of each model; None where none can be made.
+    `weights` bring modules to a GPU, None on a CPU, and `spaces` are what its stages need there besides.
     """
 
     catalog: tuple[ModuleSpec, ...]
@@ -29,6 +33,8 @@ class EngineParts:
     device: torch.device
     voices: VoiceStore | None = None
     voice_rules: Mapping[str, EncodingRules] = field(default_factory=dict)
+    weights: ArenaWeights | DeviceTensors | None = None
+    spaces: tuple[ScratchSpace, ...] = ()
 
 
 def builtin_parts(cache_dir: Path, *, reason: str) -> EngineParts:

@@ -1,5 +1,7 @@
 """From settings to the parts of a service: what speaks is chosen, its weights are found or made, and checked."""
 
+from collections.abc import Mapping
+
 import structlog
 import torch
 
@@ -8,8 +10,10 @@ from tts_service.config import ServiceConfig
 from tts_service.engine_choice import EngineChoice, choose_engine
 from tts_service.engine_parts import EngineParts, builtin_parts
 from tts_service.load_progress import LoadProgress
+from tts_service.machine import settle_context, weights_for
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.loading import ModelWeights, open_weights
+from tts_service.models.chatterbox.running_form import RunningForm
 from tts_service.models.chatterbox.sources import (
     HubSource,
     SyntheticSource,
@@ -18,6 +22,8 @@ from tts_service.models.chatterbox.sources import (
     parse_source,
     weights_folder,
 )
+from tts_service.running_forms import running_forms
+from tts_service.types import ModuleName
 
 _log = structlog.get_logger(__name__)
 
@@ -30,30 +36,46 @@ def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
         config.device,
         cuda_devices=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         weights_at_hand=lambda model: is_at_hand(source, model),
+        weights=config.weights,
     )
     cache_dir = config.effective_cache_dir
     _log.info("engine_chosen", model=choice.model or "builtin", device=choice.device, reason=choice.reason)
+    if choice.model is None and config.download:
+        _log.warning("nothing_to_download", reason=choice.reason, way_out="name a model with --model")
     if choice.model is None:
         return builtin_parts(cache_dir, reason=choice.reason)
-    weights = _weights(source, choice.model, config, progress)
+    settle_context(torch.device(choice.device))
+    forms = running_forms(config.precision, torch.device(choice.device))
+    weights = _weights(source, choice.model, forms, config, progress)
     return _parts(choice, weights, config, progress)
 
 
 def _weights(
-    source: WeightSource, model: ChatterboxModel, config: ServiceConfig, progress: LoadProgress
+    source: WeightSource,
+    model: ChatterboxModel,
+    forms: Mapping[ModuleName, RunningForm],
+    config: ServiceConfig,
+    progress: LoadProgress,
 ) -> ModelWeights:
     fetched = progress.stage(_fetching(source))
     folder = weights_folder(source, model, cache_folder=config.effective_cache_dir, progress=fetched)
     progress.stage("checking weights")
-    weights = open_weights(folder, model)
-    _log.info("weights_checked", weights=config.weights, folder=str(folder), size=weights.size.value)
+    weights = open_weights(folder, model, forms=forms)
+    precisions = {name: str(form.precision) for name, form in forms.items()}
+    _log.info("weights_checked", weights=config.weights, folder=str(folder), size=weights.size.value, **precisions)
     return weights
 
 
 def _parts(choice: EngineChoice, weights: ModelWeights, config: ServiceConfig, progress: LoadProgress) -> EngineParts:
+    residency = config.residency
+    brings = weights_for(
+        torch.device(choice.device), arenas=residency.arenas, asynchronous=residency.asynchronous_transfer
+    )
     parts = chatterbox_parts(
         choice,
         weights,
+        brings=brings,
+        captured=residency.captured,
         cache_dir=config.effective_cache_dir,
         voice_dir=config.effective_voice_dir,
         progress=progress.module,

@@ -1,7 +1,7 @@
 """Values of the speech path. Lengths are samples at the rate that the field names, text positions UTF-8 bytes."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NewType
 
 import numpy as np
@@ -18,6 +18,14 @@ WATERMARK_DETECTOR = ModuleName("watermark.detector")
 
 Waveform = NDArray[np.float32]
 """Mono float32 samples in [-1, 1] at MODEL_SAMPLE_RATE_HERTZ, shape (samples,)."""
+
+
+class Precision(StrEnum):
+    """The type that a module's weights run in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class Encoding(Enum):

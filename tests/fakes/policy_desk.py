@@ -14,6 +14,7 @@ from memory_daemon.journal_records import Record
 from memory_daemon.link_view import LinkState, LinkView
 from memory_daemon.marks import HOST_POLICY, Marks
 from memory_daemon.override_store import OverrideStore
+from memory_daemon.rehearsal import Rehearsal
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import HOST, Device, MemorySample, Pressure, ResidencyReport, Tier
 from tests.fakes.manual_clock import ManualClock
@@ -58,6 +59,7 @@ class Desk:
             write=self.records.append,
             wake=self._wake,
             unix_clock=clock,
+            rehearsal=Rehearsal(journal_folder=folder / "journal"),
         )
         self._server = make_server(service, watchers_maximum=2)
         self._server.add_insecure_port(f"unix:{folder}/policy.sock")

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from tts_service.speech.session_config import SessionConfig
-from tts_service.speech.speech_model import Modules, SpeechOutcome
-from tts_service.types import VOICE, ModuleName, Segment, Waveform
+from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechOutcome, Stage
+from tts_service.speech.watermark import WatermarkStream
+from tts_service.types import VOICE, Segment, Waveform
 
 
 class PreparedSegment:
-    """A segment whose steps bring these pieces; it checks that its module is leased, and that nobody goes on after."""
+    """A segment and its one stage, whose steps bring these pieces.
+
+    It checks that its module is leased, and that nobody goes on after.
+    """
+
+    lane = Lane.SOUND
+    modules = frozenset({VOICE})
+    welcomes_next = False
 
     def __init__(self, pieces: Sequence[Waveform], outcome: SpeechOutcome) -> None:
         self.outcome = outcome
@@ -18,9 +26,19 @@ class PreparedSegment:
         self._pieces = list(pieces)
 
     @property
-    def next_modules(self) -> frozenset[ModuleName]:
-        """The one module, while there are pieces."""
-        return frozenset({VOICE}) if self._pieces and not self.cancelled else frozenset()
+    def stages(self) -> Sequence[Stage]:
+        """Itself."""
+        return (self,)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no piece follows."""
+        return self.cancelled or not self._pieces
+
+    @property
+    def has_step(self) -> bool:
+        """Whether there are pieces."""
+        return not self.ended
 
     def step(self, leased: Modules) -> Waveform:
         """Bring the next piece."""
@@ -39,7 +57,7 @@ class PreparedSegment:
 class PreparedSpeech:
     """A model and its one utterance at once: the segments' pieces, in the order in which segments begin."""
 
-    modules = frozenset({VOICE})
+    modules = (VOICE,)
 
     def __init__(self, *segments: Sequence[Waveform], outcome: SpeechOutcome | None = None) -> None:
         self.begun: list[PreparedSegment] = []
@@ -51,9 +69,17 @@ class PreparedSpeech:
         del config
         return self
 
-    def segment(self, segment: Segment, index: int) -> PreparedSegment:
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return nothing."""
+        return ()
+
+    def marks(self) -> WatermarkStream:
+        """Begin to mark."""
+        return WatermarkStream()
+
+    def segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> PreparedSegment:
         """Begin a segment."""
-        del segment, index
+        del segment, index, in_turns
         self.begun.append(PreparedSegment(self._segments.pop(0), self._outcome))
         return self.begun[-1]
 

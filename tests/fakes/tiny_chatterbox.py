@@ -16,7 +16,8 @@ from tts_service.models.chatterbox.t3_network import t3_hyper_parameters
 from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
 from tts_service.speech.session_config import Aggregation, Pacing, SessionConfig
-from tts_service.speech.speech_model import SegmentSpeech
+from tts_service.speech.speech_model import SegmentSpeech, next_stage
+from tts_service.speech.stages import Stages
 from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.types import AudioFormat, ModuleName, Segment, Waveform
@@ -44,7 +45,7 @@ class KnownVoices:
 class TinyChatterbox:
     """A model of tiny synthetic weights with its modules at hand."""
 
-    def __init__(self, temporary: Path, model: ChatterboxModel) -> None:
+    def __init__(self, temporary: Path, model: ChatterboxModel, *, stages: Stages | None = None) -> None:
         folder = tiny_folder(temporary, model)
         self.model = model
         self.weights: ModelWeights = open_weights(folder, model)
@@ -57,6 +58,7 @@ class TinyChatterbox:
             tokenizer=load_text_tokenizer(folder, model),
             vocabulary=text_vocabulary(t3_hyper_parameters(model, self.weights.size), model),
             device=torch.device("cpu"),
+            stages=stages,
         )
         self.modules: dict[ModuleName, Any] = {name: self.weights.load(name) for name in self.weights.modules}
 
@@ -90,9 +92,10 @@ class TinyChatterbox:
         self, segment: SegmentSpeech, before: Callable[[frozenset[ModuleName]], None] = lambda _: None
     ) -> Iterator[Waveform]:
         """Yield what every step of a segment brings; `before` runs ahead of each, with the modules it needs."""
-        while needed := segment.next_modules:
-            before(needed)
-            yield segment.step({name: self.modules[name] for name in needed})
+        while (stage := next_stage(segment.stages)) is not None:
+            before(stage.modules)
+            sound = stage.step({name: self.modules[name] for name in stage.modules})
+            yield np.zeros(0, np.float32) if sound is None else np.asarray(sound)
 
     def moved(self, modules: frozenset[ModuleName]) -> None:
         """Let modules go, and load them again elsewhere."""

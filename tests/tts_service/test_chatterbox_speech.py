@@ -12,9 +12,10 @@ from tts_service.errors import CallerError, Reason
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
-from tts_service.speech.chatterbox_speech import TOKENS_AT_ONCE, TURBO_TAIL, model_settings, sampling_of
+from tts_service.speech.chatterbox_segment import TOKENS_AT_ONCE, TURBO_TAIL
+from tts_service.speech.chatterbox_speech import model_settings, sampling_of
 from tts_service.speech.sampling import default_sampling
-from tts_service.speech.speech_model import SpeechGuard
+from tts_service.speech.speech_model import SpeechGuard, all_ended, next_stage
 from tts_service.types import Waveform
 
 SAMPLES_PER_TOKEN = 960
@@ -67,11 +68,11 @@ def test_each_step_asks_for_one_module(english: TinyChatterbox) -> None:
     """The stages take turns in the order of the data path, so that each module may leave while others have theirs."""
     segment = english.speech.utterance(english.config()).segment(segment_of(HELLO), 0)
     turns = []
-    while needed := segment.next_modules:
-        (module,) = needed
+    while (stage := next_stage(segment.stages)) is not None:
+        (module,) = stage.modules
         if not turns or turns[-1] != module:
             turns.append(module)
-        segment.step({module: english.modules[module]})
+        stage.step({module: english.modules[module]})
 
     assert [T3, S3GEN_FLOW, S3GEN_VOCODER] * (len(turns) // 3) == turns
 
@@ -121,10 +122,11 @@ def test_seed_decides_the_samples(english: TinyChatterbox) -> None:
 def test_cancelled_segment_takes_no_further_step(english: TinyChatterbox) -> None:
     """Once cancelled it wants no module."""
     segment = english.speech.utterance(english.config()).segment(segment_of(HELLO), 0)
-    segment.step(english.modules)
+    segment.stages[0].step(english.modules)
     segment.cancel()
 
-    assert frozenset() == segment.next_modules
+    assert next_stage(segment.stages) is None
+    assert all_ended(segment.stages)
 
 
 def test_cancel_within_a_step_ends_it_before_the_next_token(english: TinyChatterbox) -> None:
@@ -140,13 +142,13 @@ def test_cancel_within_a_step_ends_it_before_the_next_token(english: TinyChatter
 
     hook = t3.speech_head.register_forward_hook(cancel_at_the_third)
     try:
-        segment.step({T3: t3})
+        segment.stages[0].step({T3: t3})
     finally:
         hook.remove()
 
     assert TOKENS_AT_ONCE > 3
     assert 3 == len(heads)
-    assert frozenset() == segment.next_modules
+    assert all_ended(segment.stages)
 
 
 def test_token_limit_is_reported(english: TinyChatterbox) -> None:
@@ -163,7 +165,7 @@ def test_tag_of_another_model_is_refused(english: TinyChatterbox) -> None:
     segment = english.speech.utterance(english.config()).segment(segment_of("Well [laugh] that is fun."), 0)
 
     with pytest.raises(CallerError, match="tag of the turbo model"):
-        segment.step(english.modules)
+        segment.stages[0].step(english.modules)
 
 
 def test_voice_that_is_gone_is_refused(english: TinyChatterbox) -> None:
@@ -184,7 +186,7 @@ def test_text_of_too_many_tokens_is_refused(english: TinyChatterbox) -> None:
     segment = english.speech.utterance(english.config()).segment(segment_of("word " * 3_000), 0)
 
     with pytest.raises(CallerError) as refused:
-        segment.step(english.modules)
+        segment.stages[0].step(english.modules)
 
     assert Reason.TEXT_TOO_LONG is refused.value.reason
 

@@ -226,7 +226,7 @@ def test_message_that_is_too_long_ends_its_call_alone(path: ControlPath) -> None
 def test_unknown_method_is_unimplemented(path: ControlPath) -> None:
     """A newer client learns what this service cannot do."""
     with pytest.raises(grpc.RpcError) as ended:
-        path.channel.unary_unary("/greenroom.memory.v1.ResidencyService/TrimMemory")(b"", timeout=20)
+        path.channel.unary_unary("/greenroom.memory.v1.ResidencyService/Forget")(b"", timeout=20)
 
     assert grpc.StatusCode.UNIMPLEMENTED is ended.value.code()
 

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.fakes.fake_watermarker import PlainEncoder
 from tests.fakes.spoken_in_pieces import PreparedSpeech
 from tts_service.speech.pipeline import (
     EMPTY_SECONDS,
-    KEPT_LEAD_SAMPLES,
-    LeadingSilence,
     UtteranceAudio,
     estimated_samples,
 )
@@ -47,25 +43,10 @@ def drained(audio: UtteranceAudio) -> list[EncodedPiece]:
 def spoken(audio: UtteranceAudio, segment: Segment = HERE) -> tuple[int, int]:
     """Speak a segment to its end; return its span."""
     current = audio.begin_segment(segment, 0)
-    while current.speech.next_modules:
-        audio.advance(current, LEASED)
+    audio.begin_sound(current)
+    while not current.ended:
+        audio.advance(current, current.speech.stages[0], LEASED)
     return audio.span(current)
-
-
-@given(
-    lead=st.integers(0, 2_000),
-    speech=st.integers(1, 500),
-    tail=st.integers(0, 500),
-    cuts=st.lists(st.integers(0, 3_000), max_size=6),
-)
-@settings(max_examples=60, deadline=None)
-def test_leading_silence_is_the_same_in_any_pieces(lead: int, speech: int, tail: int, cuts: list[int]) -> None:
-    """However the waveform is cut, what is heard begins just before its first audible sample."""
-    wave = np.concatenate([quiet(lead), loud(speech), quiet(tail)])
-    silence = LeadingSilence()
-    heard = [silence.trimmed(piece) for piece in np.split(wave, sorted(cut for cut in cuts if cut < len(wave)))]
-
-    assert np.array_equal(wave[max(0, lead - KEPT_LEAD_SAMPLES) :], np.concatenate(heard))
 
 
 def test_segment_of_silence_is_nothing() -> None:
@@ -86,10 +67,10 @@ def test_speech_can_be_heard_before_its_segment_has_ended() -> None:
     """Pieces leave while the segment is still spoken."""
     audio = audio_of(PreparedSpeech([loud(24_000), loud(24_000)]))
     current = audio.begin_segment(HERE, 0)
-    audio.advance(current, LEASED)
+    audio.advance(current, current.speech.stages[0], LEASED)
     early = sum(piece.sample_count for piece in drained(audio))
 
-    assert current.speech.next_modules
+    assert not current.ended
     assert 0 < early < 24_000
 
 
@@ -108,9 +89,9 @@ def test_span_is_an_estimate_until_the_segment_has_ended() -> None:
     segment = Segment(text=text, text_start=0, text_end=len(text))
     audio = audio_of(PreparedSpeech([loud(2_000), loud(2_000)]))
     current = audio.begin_segment(segment, 0)
-    audio.advance(current, LEASED)
+    audio.advance(current, current.speech.stages[0], LEASED)
     guessed = audio.span(current)
-    audio.advance(current, LEASED)
+    audio.advance(current, current.speech.stages[0], LEASED)
 
     assert (0, estimated_samples(text)) == guessed
     assert 4_000 <= audio.span(current)[1] < estimated_samples(text)
@@ -169,10 +150,10 @@ def test_discarded_segment_takes_no_step() -> None:
     speech = PreparedSpeech([loud(24_000), loud(24_000)])
     audio = audio_of(speech)
     current = audio.begin_segment(HERE, 0)
-    audio.advance(current, LEASED)
+    audio.advance(current, current.speech.stages[0], LEASED)
     audio.discard()
     speech.begun[0].cancelled = False
-    audio.advance(current, LEASED)
+    audio.advance(current, current.speech.stages[0], LEASED)
 
     assert "1 pieces" in repr(speech.begun[0])
     assert [] == drained(audio)

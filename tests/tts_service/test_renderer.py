@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
@@ -14,9 +13,10 @@ from tests.fakes.fake_modules import FakeModules
 from tests.fakes.fake_watermarker import PlainEncoder
 from tests.fakes.session_driver import OFFER
 from tests.fakes.spoken_in_pieces import PreparedSegment, PreparedSpeech
-from tts_service.engine import Engine, Renderer
+from tts_service.engine import Engine
 from tts_service.errors import CallerError, Reason
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.renderer import Renderer
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
 from tts_service.residency.types import Tier
@@ -29,7 +29,6 @@ from tts_service.speech.rendering import (
     RenderEvent,
     RenderFailed,
     RenderSegment,
-    RenderStarted,
     RestoreAwaited,
     SegmentMade,
 )
@@ -43,6 +42,7 @@ from tts_service.types import (
     Segment,
     Waveform,
 )
+from tts_service.workers import Workers
 
 CONFIG: SessionConfig = resolve(ConfigRequest(), OFFER, Defaults(seed=1))
 TEXT = Segment(text="Here.", text_start=0, text_end=5)
@@ -64,9 +64,9 @@ class RefusedSpeech(PreparedSpeech):
         self.begin()
         return super().utterance(config)
 
-    def segment(self, segment: Segment, index: int) -> PreparedSegment:
+    def segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> PreparedSegment:
         """Begin a segment whose steps are counted."""
-        begun = super().segment(segment, index)
+        begun = super().segment(segment, index, in_turns=in_turns)
         step = begun.step
 
         def counted(leased: Modules) -> Waveform:
@@ -92,8 +92,8 @@ class Stage:
         )
         mover = Mover(memory=FakeModules({}), clock=time.perf_counter, collect=lambda: 0)
         self.residency = ResidencyManager(specs, mover=mover, stay_seconds=0.0)
-        self.executor = ThreadPoolExecutor(1)
-        engine = Engine(self.residency, self.executor, models={CONFIG.model: speech}, restore_timeout_seconds=10)
+        self.workers = Workers.shared(1)
+        engine = Engine(self.residency, self.workers, models={CONFIG.model: speech}, restore_timeout_seconds=10)
         self.renderer = Renderer(engine, self.events.append)
 
     def _voice(self) -> object:
@@ -140,7 +140,7 @@ async def on_stage(speech: RefusedSpeech) -> AsyncIterator[Stage]:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-        await asyncio.to_thread(set_up.executor.shutdown)
+        await asyncio.to_thread(set_up.workers.close)
         await asyncio.to_thread(set_up.residency.close)
 
 
@@ -275,8 +275,8 @@ async def test_encoder_is_leased_for_pieces_alone() -> None:
     async with on_stage(RefusedSpeech(pieces)) as set_up:
         set_up.order("u")
         await set_up.until(AudioFinished, "u")
-        started = sum(isinstance(event, RenderStarted) for event in set_up.events)
+        uses = {module.module: module.uses for module in set_up.residency.report().modules}
         made = sum(isinstance(event, AudioMade) for event in set_up.events)
 
     assert made > 0
-    assert 30 + made == started
+    assert {VOICE: 30, WATERMARK_ENCODER: made} == uses

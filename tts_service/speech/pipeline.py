@@ -1,40 +1,44 @@
 """The audio of one utterance, from text to coded bytes, in steps that each run under one lease.
 
-text -> `advance` (the model's modules) -> waveform with its pause -> `next_piece` (watermark encoder) -> marked ->
+text -> a segment's stages (the model's modules) -> waveform with its pause -> marking (watermark encoder) -> marked ->
 coded piece. The steps are plain functions of leased modules: no waiting, no threads, no knowledge of who asked. Whoever
-calls them keeps one utterance's steps in order and one at a time.
+calls them keeps the steps of one lane in order and one at a time; segments sound one after the other.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from tts_service.speech import watermark
 from tts_service.speech.encoded_audio import AudioEncoder, withheld_samples
-from tts_service.speech.speech_model import Modules, SegmentSpeech, UtteranceSpeech
+from tts_service.speech.leading_silence import LeadingSilence
+from tts_service.speech.speech_model import (
+    Lane,
+    MarkStream,
+    Modules,
+    SegmentSpeech,
+    Sound,
+    Stage,
+    UtteranceSpeech,
+    all_ended,
+)
 from tts_service.speech.token_guards import usual_tokens
-from tts_service.speech.watermark import WatermarkStream
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, EncodedPiece, Encoding, Segment, Waveform
+from tts_service.speech.watermark import Encoder, WatermarkStream
+from tts_service.types import (
+    MODEL_SAMPLE_RATE_HERTZ,
+    WATERMARK_ENCODER,
+    AudioFormat,
+    EncodedPiece,
+    Encoding,
+    ModuleName,
+    Segment,
+)
 
 SAMPLES_PER_TOKEN = MODEL_SAMPLE_RATE_HERTZ // 25
 
 EMPTY_SECONDS = 0.2
 """What is sent for text with nothing to say: long enough for a player to notice, short enough not to be a pause."""
 
-SILENCE_PEAK = 10 ** (-50 / 20)
-"""Samples below -50 dBFS at a segment's start are silence; speech onsets are above it within a frame."""
-
-KEPT_LEAD_SAMPLES = MODEL_SAMPLE_RATE_HERTZ // 100
-"""10 ms of the silence before speech stay, so that a soft onset is not cut."""
-
-
-class WatermarkEncoder(Protocol):
-    """What marks: `watermark.encoder` under a lease."""
-
-    def mark(self, window: Waveform) -> Waveform:
-        """Return the marked window, of the same length."""
-        ...
+Heard = Callable[[EncodedPiece], None]
+"""Takes a coded piece, in the thread that made it."""
 
 
 class UtteranceAudio:
@@ -45,32 +49,45 @@ class UtteranceAudio:
         self._format = audio_format
         self._begin = begin
         self._speech: UtteranceSpeech | None = None
-        self._current: SegmentAudio | None = None
-        self._marks = WatermarkStream()
+        self._under_way: list[SegmentAudio] = []
+        self._marks: MarkStream | None = None
         self._encoder = AudioEncoder(audio_format)
         self._written = 0
 
     def discard(self) -> None:
         """Stop: no step begins any more, and one under way ends as soon as it can."""
         self.discarded = True
-        if self._current is not None:
-            self._current.speech.cancel()
+        for segment in self._under_way:
+            segment.speech.cancel()
 
-    def begin_segment(self, segment: Segment, index: int) -> "SegmentAudio":
-        """Begin to speak a segment, after the ones before it have ended. Raises what the model raises."""
+    def begin_segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> "SegmentAudio":
+        """Begin to speak a segment, perhaps while the one before it still sounds. Raises what the model raises."""
         if self._speech is None:
             self._speech = self._begin()
-        self._current = SegmentAudio(segment, self._speech.segment(segment, index), start=self._written)
-        return self._current
+            self._marks = self._speech.marks()
+        begun = SegmentAudio(segment, self._speech.segment(segment, index, in_turns=in_turns))
+        self._under_way.append(begun)
+        return begun
 
-    def advance(self, segment: "SegmentAudio", leased: Modules) -> None:
-        """Take the next step of a segment; when it was the last, pause after it. Nothing, if it was discarded."""
+    def end_segment(self, segment: "SegmentAudio") -> None:
+        """Let go of a segment that has been made."""
+        self._under_way.remove(segment)
+
+    def begin_sound(self, segment: "SegmentAudio") -> None:
+        """Let a segment sound, after the ones before it have ended."""
+        segment.start = self._written
+
+    def advance(self, segment: "SegmentAudio", stage: Stage, leased: Modules) -> None:
+        """Take the next step of a segment's stage; when speech has ended, pause after it. Nothing, if discarded."""
         if self.discarded:
             return
-        wave = segment.lead.trimmed(segment.speech.step(leased))
-        if len(wave):
-            self._write(wave)
-        if not segment.speech.next_modules and self._written > segment.start:
+        sound = stage.step(leased)
+        if sound is None:
+            return
+        heard = segment.lead.trimmed(sound)
+        if len(heard):
+            self._write(heard)
+        if segment.ended and self._written > segment.start:
             self._pause(self._pause_after_speech())
 
     def sounds(self, segment: "SegmentAudio") -> bool:
@@ -80,27 +97,33 @@ class UtteranceAudio:
     def span(self, segment: "SegmentAudio") -> tuple[int, int]:
         """Return where a segment's audio begins and ends, at the format's rate; while it is spoken, an estimate."""
         end = self._written
-        if segment.speech.next_modules:
+        if not segment.ended:
             end = max(end, segment.start + estimated_samples(segment.segment.text))
         return self._at_format_rate(segment.start), self._at_format_rate(end)
 
     @property
+    def mark_modules(self) -> frozenset[ModuleName]:
+        """What `next_piece` needs."""
+        return frozenset({WATERMARK_ENCODER}) if self._marks is None else self._marks.modules
+
+    @property
     def has_piece(self) -> bool:
         """Whether `next_piece` has one to give, so that the encoder is leased for nothing else."""
-        return not self.discarded and self._marks.ready
+        return not self.discarded and self._marks is not None and self._marks.ready
 
-    def next_piece(self, encoder: WatermarkEncoder) -> EncodedPiece | None:
+    def next_piece(self, encoder: Encoder) -> EncodedPiece | None:
         """Mark and code the next block; None if that needs more audio, or if nobody wants it any more."""
-        if self.discarded:
+        if self.discarded or self._marks is None:
             return None
-        block = self._marks.next_block(encoder)
+        block = self._marks.next_blocks(encoder)
         return None if block is None else self._encoder.write(block)
 
     def finish(self) -> None:
         """Say that no audio follows; silence stands in if there was none. `next_piece` then drains the rest."""
+        marks = self._marks = self._marks or WatermarkStream()
         if not self._written:
             self._pause(round(EMPTY_SECONDS * MODEL_SAMPLE_RATE_HERTZ))
-        self._marks.finish()
+        marks.finish()
 
     def last_piece(self) -> EncodedPiece:
         """Return the end of the coded stream, after `next_piece` has run dry."""
@@ -111,12 +134,15 @@ class UtteranceAudio:
         withheld = withheld_samples(self._format) if self._format.encoding is not Encoding.FLAC else 0
         return watermark.pause_samples(self._written + withheld) + withheld
 
-    def _write(self, wave: Waveform) -> None:
+    def _write(self, wave: Sound) -> None:
+        assert self._marks is not None
         self._marks.write(wave)
         self._written += len(wave)
 
     def _pause(self, count: int) -> None:
-        self._write(watermark.pause(count, start=self._written))
+        assert self._marks is not None
+        self._marks.pause(count)
+        self._written += count
 
     def _at_format_rate(self, position: int) -> int:
         return round(position * self._format.sample_rate_hertz / MODEL_SAMPLE_RATE_HERTZ)
@@ -133,33 +159,54 @@ def estimated_samples(text: str) -> int:
 class SegmentAudio:
     """A segment that is being spoken: its speech, where its audio begins, and the silence that leads to it."""
 
-    def __init__(self, segment: Segment, speech: SegmentSpeech, *, start: int) -> None:
+    def __init__(self, segment: Segment, speech: SegmentSpeech) -> None:
         self.segment = segment
         self.speech = speech
-        self.start = start
+        self.start = 0
         self.lead = LeadingSilence()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has been spoken."""
+        return all_ended(self.speech.stages)
 
     def __repr__(self) -> str:
         return f"<SegmentAudio from {self.start} | {self.speech!r}>"
 
 
-class LeadingSilence:
-    """Takes away the silence before a segment's first audible sample, in whatever pieces it comes."""
+class MarkingStage:
+    """The last stage of whatever an utterance has said so far, after the `before`: its marked and coded pieces.
 
-    def __init__(self) -> None:
-        self._kept: Waveform | None = np.zeros(0, np.float32)
+    It brings no sound any more: `heard` takes the pieces.
+    """
 
-    def trimmed(self, wave: Waveform) -> Waveform:
-        """Return what is to be heard of the next piece: nothing of silence, but for its end once speech follows."""
-        if self._kept is None:
-            return wave
-        wave = np.concatenate([self._kept, wave])
-        audible = np.flatnonzero(np.abs(wave) > SILENCE_PEAK)
-        if len(audible):
-            self._kept = None
-            return wave[max(0, int(audible[0]) - KEPT_LEAD_SAMPLES) :]
-        self._kept = wave[-KEPT_LEAD_SAMPLES:]
-        return wave[:0]
+    lane = Lane.SOUND
+
+    def __init__(self, audio: UtteranceAudio, heard: Heard, before: Sequence[Stage] = ()) -> None:
+        self._audio = audio
+        self._heard = heard
+        self._before = before
+
+    @property
+    def modules(self) -> frozenset[ModuleName]:
+        """What marking needs."""
+        return self._audio.mark_modules
+
+    @property
+    def has_step(self) -> bool:
+        """Whether there is a piece to make."""
+        return self._audio.has_piece
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is none and none can come."""
+        return all_ended(self._before) and not self._audio.has_piece
+
+    def step(self, leased: Modules) -> None:
+        """Make the next piece."""
+        piece = self._audio.next_piece(leased[WATERMARK_ENCODER])
+        if piece is not None:
+            self._heard(piece)
 
     def __repr__(self) -> str:
-        return f"<LeadingSilence {'over' if self._kept is None else 'lasts'}>"
+        return f"<MarkingStage of {self._audio!r}>"

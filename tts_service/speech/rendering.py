@@ -12,7 +12,7 @@ from tts_service.types import EncodedPiece, ModuleName, Segment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSegment:
-    """Speak one segment of an utterance, after the ones before it."""
+    """Speak one segment of an utterance, after the ones before it: at most one more than the one being made."""
 
     utterance_id: str
     config: SessionConfig
@@ -76,6 +76,13 @@ class SegmentSpoken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextWelcome:
+    """The utterance's next segment may be ordered, though the one before it is still being made."""
+
+    utterance_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentMade:
     """A segment's speech is among the pieces made so far."""
 
@@ -104,4 +111,13 @@ class RenderFailed:
     error: GreenroomError
 
 
-RenderEvent = RenderStarted | RestoreAwaited | SegmentSpoken | AudioMade | SegmentMade | AudioFinished | RenderFailed
+RenderEvent = (
+    RenderStarted
+    | RestoreAwaited
+    | SegmentSpoken
+    | AudioMade
+    | NextWelcome
+    | SegmentMade
+    | AudioFinished
+    | RenderFailed
+)

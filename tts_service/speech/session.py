@@ -38,6 +38,7 @@ from tts_service.speech.protocol import (
 from tts_service.speech.rendering import (
     AudioFinished,
     AudioMade,
+    NextWelcome,
     Order,
     RenderEvent,
     RenderFailed,
@@ -46,14 +47,7 @@ from tts_service.speech.rendering import (
     SegmentMade,
     SegmentSpoken,
 )
-from tts_service.speech.session_config import (
-    ConfigRequest,
-    Defaults,
-    Offer,
-    Pacing,
-    overlay,
-    resolve,
-)
+from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing, overlay, resolve
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.speech.session_table import TABLE, Answer, Phase, UtteranceMessage, said
 from tts_service.speech.utterance import Utterance
@@ -224,6 +218,8 @@ class Session:
                 return not is_behind
             case SegmentSpoken():
                 utterance.segment_spoken(event)
+            case NextWelcome():
+                utterance.next_is_welcome = True
             case SegmentMade():
                 utterance.segment_made(event)
             case AudioFinished():

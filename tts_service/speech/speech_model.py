@@ -1,20 +1,38 @@
 """What speaks: the seam between the engine, which leases modules and runs steps, and a model, which computes.
 
-A model gives an utterance's speech, an utterance its segments', and a segment's speech comes in steps. Each step names
-the modules that it needs and gets them leased, with nothing else of the engine's; between two steps modules may leave
-and come back. Whoever calls keeps one utterance's steps in order and one at a time.
+A model gives an utterance's speech, an utterance its segments', and a segment's speech is made in stages that hand over
+to each other. A stage's steps each get its modules leased, with nothing else of the engine's; between two steps modules
+may leave and come back.
+
+Rules
+* A stage's steps are taken in order and one at a time, and so are those of all stages of a lane. Lanes may overlap, and
+  a segment's first stage may begin while the segment before it is still being made: whatever the order, the samples are
+  the same.
+* Whether a stage has a step, and whether it has ended, may be asked from any thread at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+import torch
 
 from tts_service.speech.session_config import SessionConfig
 from tts_service.types import ModuleName, Segment, Waveform
 
 Modules = Mapping[ModuleName, Any]
 """Leased modules by name."""
+
+Sound = Waveform | torch.Tensor
+"""Speech (samples,), float32, at MODEL_SAMPLE_RATE_HERTZ: on the host, or where it was computed."""
+
+
+class Lane(Enum):
+    """Stages that follow each other on one thread, and on a device on one stream."""
+
+    TOKENS = "tokens"
+    SOUND = "sound"
 
 
 class SpeechGuard(Enum):
@@ -34,12 +52,45 @@ class SpeechOutcome:
     guard: SpeechGuard | None = None
 
 
+class Stage(Protocol):
+    """One stage of a segment's speech."""
+
+    @property
+    def lane(self) -> Lane:
+        """Where it is computed."""
+        ...
+
+    @property
+    def modules(self) -> frozenset[ModuleName]:
+        """What each of its steps needs."""
+        ...
+
+    @property
+    def has_step(self) -> bool:
+        """Whether its next step can be taken now: it was handed enough, and those after it are not far behind."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether no step follows."""
+        ...
+
+    def step(self, leased: Modules) -> Sound | None:
+        """Compute the next step; return the speech that it brings, if any. Raises GreenroomError."""
+        ...
+
+
 class SegmentSpeech(Protocol):
     """One segment's speech on its way."""
 
     @property
-    def next_modules(self) -> frozenset[ModuleName]:
-        """The modules that the next step needs; empty once the segment has been spoken or cancelled."""
+    def stages(self) -> Sequence[Stage]:
+        """Its stages in the order of the data path; the last of them brings the speech, in the lane of sound."""
+        ...
+
+    @property
+    def welcomes_next(self) -> bool:
+        """Whether the first stage of the segment after it should begin, though this one is not made yet."""
         ...
 
     @property
@@ -47,28 +98,94 @@ class SegmentSpeech(Protocol):
         """What became of it so far."""
         ...
 
-    def step(self, leased: Modules) -> Waveform:
-        """Compute the next step; return the speech that it brings, often none. Raises GreenroomError."""
+    def cancel(self) -> None:
+        """End every stage as soon as can be, also within a step; may be called from any thread."""
         ...
 
-    def cancel(self) -> None:
-        """End as soon as can be, also within a step; may be called from any thread."""
+
+class MarkStream(Protocol):
+    """What marks one utterance, block by block; `watermark.WatermarkStream` is one.
+
+    Audio that holds what is not a number ends in ENGINE_FAULT, when it is written or when it is marked.
+    """
+
+    @property
+    def modules(self) -> frozenset[ModuleName]:
+        """What `next_blocks` needs leased: `watermark.encoder`, and what it computes in."""
+        ...
+
+    def write(self, samples: Any) -> None:
+        """Take `Sound` of any length, as the model's last stage makes it."""
+        ...
+
+    def pause(self, count: int) -> None:
+        """Write the pause that belongs here, of so many samples."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether `next_blocks` has any to give."""
+        ...
+
+    def next_blocks(self, encoder: Any) -> Waveform | None:
+        """Return the next marked samples, on the host; None if they need more audio or there are none left.
+
+        `encoder` is `watermark.encoder` under a lease.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Say that no more audio comes."""
         ...
 
 
 class UtteranceSpeech(Protocol):
     """One utterance's speech: what its segments share."""
 
-    def segment(self, segment: Segment, index: int) -> SegmentSpeech:
-        """Begin to speak a segment; `index` counts the utterance's segments and is part of their seed."""
+    def segment(self, segment: Segment, index: int, *, in_turns: bool) -> SegmentSpeech:
+        """Begin to speak a segment; `index` counts the utterance's segments and is part of their seed.
+
+        `in_turns`: its stages take long turns instead of overlapping, because their modules are not home together.
+        """
+        ...
+
+    def marks(self) -> MarkStream:
+        """Begin to mark the utterance's audio."""
         ...
 
 
-class SpeechModel(Protocol):
-    """A model that can be asked for. `modules` are what speech with it needs: they are called when a session opens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareStep:
+    """A step to be taken under a lease before the first utterance, such as capturing graphs; `name` is for progress."""
 
+    name: str
+    lane: Lane
     modules: frozenset[ModuleName]
+    run: Callable[[Modules], None]
+
+
+class SpeechModel(Protocol):
+    """A model that can be asked for. `modules` are what speech with it needs, in the order of the data path."""
+
+    @property
+    def modules(self) -> Sequence[ModuleName]:
+        """The modules that speech with it needs, but for the watermark's, in the order of the data path."""
+        ...
+
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return what is to be done before the first utterance."""
+        ...
 
     def utterance(self, config: SessionConfig) -> UtteranceSpeech:
         """Begin an utterance. Raises CallerError, such as for a voice that is gone."""
         ...
+
+
+def next_stage(stages: Sequence[Stage]) -> Stage | None:
+    """Return the stage whose step is to be taken next: the furthest down the data path that has one."""
+    return next((stage for stage in reversed(stages) if stage.has_step), None)
+
+
+def all_ended(stages: Collection[Stage]) -> bool:
+    """Tell whether no step follows in any of these stages."""
+    return all(stage.ended for stage in stages)

@@ -71,6 +71,28 @@ class TokenRequest:
             raise ServiceError(Reason.ENGINE_FAULT, "the voice has speech tokens outside the codebook")
 
 
+def token_limit(request: TokenRequest) -> int:
+    """Return how many tokens a segment has at most, whatever they are."""
+    return request.sampling.max_segment_tokens + (1 if request.model is ChatterboxModel.TURBO else 0)
+
+
+def finish_after(
+    request: TokenRequest, count: int, token: int, stop_token: int, loops: LoopWatch, *, forced: bool
+) -> TokenFinish | None:
+    """Say why a segment ends with this token, its `count`th, if it does; `loops` takes every token that goes on.
+
+    `forced`: the alignment guard has made the network say it.
+    """
+    first_of_turbo = request.model is ChatterboxModel.TURBO and count == 1
+    if token == stop_token and not first_of_turbo:
+        return TokenFinish.FORCED if forced else TokenFinish.STOPPED
+    if request.watch_loops and loops.looping(token):
+        return TokenFinish.LOOP
+    if request.text_budget is not None and count >= request.text_budget:
+        return TokenFinish.TEXT_BUDGET
+    return TokenFinish.TOKEN_LIMIT if count >= token_limit(request) else None
+
+
 class SpeechTokens:
     """One segment's tokens on their way. `finish` is None until they have ended."""
 
@@ -109,10 +131,28 @@ class SpeechTokens:
             self._kept_positions, self._alignment, self._rule = self._cache.positions, alignment, rule
             self.history.append(token)
             self._remember(token, t3.hp.start_speech_token)
-        finish = self._finish_after(token, t3.hp.stop_speech_token)
+        finish = finish_after(
+            self._request,
+            len(self.history),
+            token,
+            t3.hp.stop_speech_token,
+            self._loops,
+            forced=self._rule is StopRule.FORCED,
+        )
         if finish is not None:
             self._end(finish)
         return token if token < CODEBOOK_TOKENS else None
+
+    def advance(self, t3: T3Network, most: int) -> list[int]:
+        """Compute at most so many tokens under a lease; return those that S3Gen is to have."""
+        given = []
+        for _ in range(most):
+            token = self.step(t3)
+            if token is not None:
+                given.append(token)
+            if self.finish is not None:
+                break
+        return given
 
     def tokens(self, t3: T3Network) -> Iterator[int]:
         """Yield what is left for S3Gen, for callers whose module stays where it is."""
@@ -171,18 +211,6 @@ class SpeechTokens:
         if self._request.model is ChatterboxModel.TURBO and len(self.history) == 1:
             self._said[start_token] = False
         self._said[token] = True
-
-    def _finish_after(self, token: int, stop_token: int) -> TokenFinish | None:
-        request, count = self._request, len(self.history)
-        is_turbo = request.model is ChatterboxModel.TURBO
-        if token == stop_token and not (is_turbo and count == 1):
-            return TokenFinish.FORCED if self._rule is StopRule.FORCED else TokenFinish.STOPPED
-        if request.watch_loops and self._loops.looping(token):
-            return TokenFinish.LOOP
-        if request.text_budget is not None and count >= request.text_budget:
-            return TokenFinish.TEXT_BUDGET
-        limit = request.sampling.max_segment_tokens + (1 if is_turbo else 0)
-        return TokenFinish.TOKEN_LIMIT if count >= limit else None
 
     def _end(self, finish: TokenFinish) -> None:
         """Keep the reason and let the memory go."""

@@ -46,7 +46,8 @@ Outgoing = EncodedPiece | SegmentSpan | FlushMark | LastPiece
 class Utterance:
     """One thing to say.
 
-    Invariant: segments are rendered one at a time, in order; `outgoing` holds what was made and not yet sent.
+    Invariant: segments are rendered in order, one at a time but for one that is ordered while the one before it is
+    being made; `outgoing` holds what was made and not yet sent.
     """
 
     def __init__(self, utterance_id: str, config: SessionConfig, *, now: float) -> None:
@@ -61,9 +62,9 @@ class Utterance:
         self.current_span: SegmentSpan | None = None
         """The segment whose audio is being made, once it has any."""
         self.flushes: deque[FlushMark] = deque()
-        self.rendering = False
+        self.next_is_welcome = False
+        """Whether the renderer would take the next segment while it makes one."""
         self.render_started_at: float | None = None
-        self.ordered_at: float | None = None
         self.awaits_restore = False
         self.finish_ordered = False
         self.rendered = False
@@ -86,6 +87,7 @@ class Utterance:
         self._pieces: list[str] = []
         self._ready: deque[Segment] = deque()
         self._covered_bytes = 0
+        self._ordered: deque[float] = deque()
 
     # --- text ---------------------------------------------------------------------------------------------------
 
@@ -146,17 +148,29 @@ class Utterance:
     # --- rendering ----------------------------------------------------------------------------------------------
 
     @property
+    def rendering(self) -> bool:
+        """True if the renderer has an order that it has not carried out."""
+        return bool(self._ordered)
+
+    @property
+    def ordered_at(self) -> float | None:
+        """When the segment that is being made was ordered."""
+        return self._ordered[0] if self._ordered else None
+
+    @property
     def wants_rendering(self) -> bool:
         """True if the renderer could be given an order."""
-        if self.rendering or self.rendered or self.finish_ordered:
+        if self.rendered or self.finish_ordered:
             return False
+        if self.rendering:
+            return self.next_is_welcome and bool(self._ready) and is_speakable(self._ready[0].text)
         return bool(self._ready) or self.phase is Phase.CLOSING
 
     def take_segment(self, now: float) -> Segment | None:
         """Return the next segment to render, or None if only the end of the audio is left."""
         assert self.wants_rendering
-        self.rendering = True
-        self.ordered_at = now
+        self.next_is_welcome = False
+        self._ordered.append(now)
         if self._ready:
             self.segments_ordered += 1
             return self._ready.popleft()
@@ -191,7 +205,8 @@ class Utterance:
     def segment_made(self, event: SegmentMade) -> None:
         """Note that a segment's speech is among the pieces so far."""
         self.current_span = None
-        self.rendering = False
+        self.next_is_welcome = False
+        self._ordered.popleft()
         self.compute_seconds += event.compute_seconds
         self.speech_tokens += event.outcome.speech_tokens
         if event.outcome.guard is not None:
@@ -201,7 +216,7 @@ class Utterance:
 
     def audio_finished(self, event: AudioFinished) -> None:
         """Take the last piece in."""
-        self.rendering = False
+        self._ordered.clear()
         self.rendered = True
         self.compute_seconds += event.compute_seconds
         self.samples_made += event.piece.sample_count
@@ -273,7 +288,7 @@ class Utterance:
         self.outgoing.clear()
         self.flushes.clear()
         self._ready.clear()
-        self.rendering = False
+        self._ordered.clear()
         self.waiting_since = None
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import soxr
 
 from tts_service.errors import CallerError, Reason, ServiceError
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, Waveform
+from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, WATERMARK_ENCODER, Waveform
 
 HISTORY_SAMPLES: Final = 4_800
 LOOK_AHEAD_SAMPLES: Final = 4_560
@@ -116,6 +116,8 @@ class WatermarkStream:
     `write` audio as it comes and call `next_block` until it gives None; after `finish`, it gives the rest.
     """
 
+    modules = frozenset({WATERMARK_ENCODER})
+
     def __init__(self) -> None:
         self._held: list[Waveform] = []
         self._held_from = 0
@@ -133,6 +135,10 @@ class WatermarkStream:
             raise ServiceError(Reason.ENGINE_FAULT, "the voice made samples that are not numbers")
         self._held.append(samples.copy())
         self._written += len(samples)
+
+    def pause(self, count: int) -> None:
+        """Write the pause that belongs here, of so many samples."""
+        self.write(pause(count, start=self._written))
 
     def finish(self) -> None:
         """Say that no more audio comes."""
@@ -160,6 +166,10 @@ class WatermarkStream:
         self._emitted = min(grid_end, self._written)
         self._forget()
         return marked[start - window_start : self._emitted - window_start].copy()
+
+    def next_blocks(self, encoder: Encoder) -> Waveform | None:
+        """Return what `next_block` does: here, blocks are marked one by one."""
+        return self.next_block(encoder)
 
     def _window(self, start: int, end: int) -> Waveform:
         if len(self._held) > 1:

@@ -1,0 +1,153 @@
+"""The stages of Chatterbox's speech from captured work: `stages.EagerStages` for a GPU.
+
+Sound stays on the device until it is marked, and reaches the host in one copy. Tokens have graphs and scratch memory of
+their own, since they are computed while the chunk before them becomes sound.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.running_form import running_dtype
+from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
+from tts_service.models.chatterbox.t3_network import T3
+from tts_service.speech.captured.flow_buckets import USUAL_FRAMES
+from tts_service.speech.captured.flow_noise import CapturedNoise
+from tts_service.speech.captured.flow_stage import CapturedFlow
+from tts_service.speech.captured.graphs import Graphs
+from tts_service.speech.captured.marks_stage import CapturedEncoder
+from tts_service.speech.captured.marks_stream import CapturedMarks
+from tts_service.speech.captured.t3_captured import CapturedT3
+from tts_service.speech.captured.t3_passes import Buckets
+from tts_service.speech.captured.t3_ways import usual_ways
+from tts_service.speech.captured.token_pages import KeyValuePages, PageShape
+from tts_service.speech.captured.token_stream import CapturedTokens
+from tts_service.speech.captured.vocoder_stage import CapturedVocoder
+from tts_service.speech.mel import MelState, decode_mel
+from tts_service.speech.mel_flow import MelPrompt
+from tts_service.speech.random_source import CounterRandom, RandomSource
+from tts_service.speech.speech_model import Lane, MarkStream, Modules, PrepareStep, Sound
+from tts_service.speech.speech_tokens import TokenRequest
+from tts_service.speech.stages import StageModules
+from tts_service.speech.waveform import WaveformState
+from tts_service.types import WATERMARK_ENCODER, ModuleName
+
+SLOTS: Final = 16
+"""Segments whose tokens are under way at once; what comes then is told to come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMemory:
+    """Where captured stages have their memory on a device: graphs, pages, and the scratch modules that they are in.
+
+    `pages` makes the keys' and values', once their shape and type are known, for so many segments.
+    """
+
+    token_graphs: Graphs
+    sound_graphs: Graphs
+    pages: Callable[[PageShape, torch.dtype, int], KeyValuePages]
+    token_scratch: frozenset[ModuleName]
+    sound_scratch: frozenset[ModuleName]
+
+
+class CapturedStages:
+    """Graphs for one model, after its `prepare_steps` have been taken."""
+
+    def __init__(self, model: ChatterboxModel, memory: StageMemory, *, slots: int = SLOTS) -> None:
+        self.modules = StageModules(
+            tokens=frozenset({T3}) | memory.token_scratch,
+            mel=frozenset({S3GEN_FLOW}) | memory.sound_scratch,
+            sound=frozenset({S3GEN_VOCODER}) | memory.sound_scratch,
+        )
+        self._model = model
+        self._memory = memory
+        self._slots = slots
+        self._t3: CapturedT3 | None = None
+        self._flow = CapturedFlow(memory.sound_graphs)
+        self._noise: CapturedNoise | None = None
+        self._vocoder: CapturedVocoder | None = None
+        self._encoder: CapturedEncoder | None = None
+
+    def tokens(self, request: TokenRequest, random: CounterRandom) -> CapturedTokens:
+        """Begin a segment's speech tokens."""
+        assert self._t3 is not None, "nothing is captured yet"
+        return CapturedTokens(request, random, self._t3)
+
+    def mel(
+        self, flow: Any, state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool
+    ) -> tuple[MelState, torch.Tensor]:
+        """Decode a state's tokens."""
+        assert self._noise is not None, "nothing is captured yet"
+        return decode_mel(flow, state, prompt, random, final=final, forward=self._flow.mel, noise=self._noise.drawn)
+
+    def sound(
+        self,
+        vocoder: Any,
+        state: WaveformState,
+        mel: torch.Tensor,
+        random: RandomSource,
+        *,
+        ahead: torch.Tensor,
+        final: bool,
+    ) -> tuple[WaveformState, Sound]:
+        """Make sound of frozen mel, which stays on the device."""
+        assert self._vocoder is not None, "nothing is captured yet"
+        return self._vocoder.sound(vocoder, state, mel, random, ahead=ahead, final=final)
+
+    def marks(self) -> MarkStream:
+        """Begin to mark an utterance whose sound is on the device."""
+        assert self._encoder is not None, "nothing is captured yet"
+        return _Marks(self._encoder, self._marking)
+
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return the captures, stage by stage."""
+        flow, sound = self.modules.mel, self.modules.sound
+        return (
+            PrepareStep(name="capturing t3", lane=Lane.TOKENS, modules=self.modules.tokens, run=self._capture_tokens),
+            PrepareStep(name="capturing s3gen.flow", lane=Lane.SOUND, modules=flow, run=self._capture_flow),
+            PrepareStep(name="capturing s3gen.vocoder", lane=Lane.SOUND, modules=sound, run=self._capture_vocoder),
+            PrepareStep(name="capturing watermark", lane=Lane.SOUND, modules=self._marking, run=self._capture_encoder),
+        )
+
+    @property
+    def _marking(self) -> frozenset[ModuleName]:
+        return frozenset({WATERMARK_ENCODER}) | self._memory.sound_scratch
+
+    def _capture_tokens(self, leased: Modules) -> None:
+        t3, memory = leased[T3], self._memory
+        self._t3 = CapturedT3(
+            model=self._model,
+            t3=t3,
+            graphs=memory.token_graphs,
+            pages=memory.pages(PageShape.of(t3), running_dtype(t3), self._slots),
+            buckets=Buckets.of(self._model, self._slots),
+            ways=usual_ways(self._model, memory.token_graphs.device),
+        )
+        self._t3.capture(t3)
+
+    def _capture_flow(self, leased: Modules) -> None:
+        self._flow.capture(leased[S3GEN_FLOW])
+        self._noise = CapturedNoise(self._memory.sound_graphs, frames=USUAL_FRAMES[-1])
+        self._noise.capture()
+
+    def _capture_vocoder(self, leased: Modules) -> None:
+        self._vocoder = CapturedVocoder(self._memory.sound_graphs)
+        self._vocoder.capture(leased[S3GEN_VOCODER])
+
+    def _capture_encoder(self, leased: Modules) -> None:
+        self._encoder = CapturedEncoder(self._memory.sound_graphs)
+        self._encoder.capture(leased[WATERMARK_ENCODER])
+
+    def __repr__(self) -> str:
+        return f"<CapturedStages of {self._model} | {self._t3!r} {self._flow!r}>"
+
+
+class _Marks(CapturedMarks):
+    """Marks that say what they need."""
+
+    def __init__(self, stage: CapturedEncoder, modules: frozenset[ModuleName]) -> None:
+        super().__init__(stage)
+        self.modules = modules

@@ -1,0 +1,143 @@
+"""How Chatterbox's stages compute: the seam between what a segment's stages hand to each other and the networks.
+
+Eager stages run upstream's networks layer by layer: on any device, without preparation. They are the reference for
+whatever is faster.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
+from tts_service.models.chatterbox.t3_network import T3
+from tts_service.speech.mel import MelState, decode_mel
+from tts_service.speech.mel_flow import MelPrompt
+from tts_service.speech.random_source import CounterRandom, RandomSource
+from tts_service.speech.speech_model import MarkStream, PrepareStep, Sound
+from tts_service.speech.speech_tokens import SpeechTokens, TokenFinish, TokenRequest
+from tts_service.speech.watermark import WatermarkStream
+from tts_service.speech.waveform import WaveformState, sound
+from tts_service.types import ModuleName
+
+
+class TokenStream(Protocol):
+    """One segment's speech tokens on their way."""
+
+    @property
+    def finish(self) -> TokenFinish | None:
+        """Why they ended; None until they have."""
+        ...
+
+    @property
+    def history(self) -> Sequence[int]:
+        """Every token so far, those outside the codebook included."""
+        ...
+
+    def advance(self, t3: Any, most: int) -> list[int]:
+        """Compute at most so many tokens under a lease; return those that S3Gen is to have. Only while they go on.
+
+        ENGINE_FAULT if the network computes no numbers; the stream cannot go on then.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """End as soon as can be; may be called from any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageModules:
+    """What a step of each stage needs leased; what makes marks says that itself."""
+
+    tokens: frozenset[ModuleName] = frozenset({T3})
+    mel: frozenset[ModuleName] = frozenset({S3GEN_FLOW})
+    sound: frozenset[ModuleName] = frozenset({S3GEN_VOCODER})
+
+    @property
+    def all(self) -> tuple[ModuleName, ...]:
+        """All of them in the order of the data path, weights before scratch memory."""
+        weights = (T3, S3GEN_FLOW, S3GEN_VOCODER)
+        return (*weights, *sorted((self.tokens | self.mel | self.sound) - frozenset(weights)))
+
+
+class Stages(Protocol):
+    """What computes. Nothing of a request stays on it: any number of segments may be under way."""
+
+    @property
+    def modules(self) -> StageModules:
+        """What its steps need."""
+        ...
+
+    def tokens(self, request: TokenRequest, random: CounterRandom) -> TokenStream:
+        """Begin a segment's speech tokens."""
+        ...
+
+    def mel(
+        self, flow: Any, state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool
+    ) -> tuple[MelState, torch.Tensor]:
+        """Decode a state's tokens as `mel.decode_mel` does, under a lease on the flow."""
+        ...
+
+    def sound(
+        self,
+        vocoder: Any,
+        state: WaveformState,
+        mel: torch.Tensor,
+        random: RandomSource,
+        *,
+        ahead: torch.Tensor,
+        final: bool,
+    ) -> tuple[WaveformState, Sound]:
+        """Make sound of frozen mel as `waveform.sound` does, under a lease on the vocoder."""
+        ...
+
+    def marks(self) -> MarkStream:
+        """Begin to mark an utterance; it is written what `sound` returns, and pauses from the host."""
+        ...
+
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return what is to be done before the first utterance."""
+        ...
+
+
+class EagerStages:
+    """Upstream's networks as they are; sound comes to the host when it is made, and is marked from there."""
+
+    modules = StageModules()
+
+    def tokens(self, request: TokenRequest, random: CounterRandom) -> SpeechTokens:
+        """Begin a segment's speech tokens."""
+        return SpeechTokens(request, random)
+
+    def mel(
+        self, flow: Any, state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool
+    ) -> tuple[MelState, torch.Tensor]:
+        """Decode a state's tokens."""
+        return decode_mel(flow, state, prompt, random, final=final)
+
+    def sound(
+        self,
+        vocoder: Any,
+        state: WaveformState,
+        mel: torch.Tensor,
+        random: RandomSource,
+        *,
+        ahead: torch.Tensor,
+        final: bool,
+    ) -> tuple[WaveformState, Sound]:
+        """Make sound of frozen mel."""
+        state, wave = sound(vocoder, state, mel, random, ahead=ahead, final=final)
+        return state, wave.float().cpu().numpy()
+
+    def marks(self) -> MarkStream:
+        """Begin to mark an utterance."""
+        return WatermarkStream()
+
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return nothing: there is nothing to prepare."""
+        return ()
+
+    def __repr__(self) -> str:
+        return "<EagerStages>"
