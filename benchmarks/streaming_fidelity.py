@@ -41,8 +41,8 @@ DIP_SAMPLES = 240
 """10 ms: the level right after a seam is compared with the whole's over this stretch."""
 
 SCHEMES: dict[str, Scheme] = {
-    "ours: 14, 12, then growing to 50": ours(ChunkSchedule()),
-    "ours: 14, then 12 each": ours(ChunkSchedule(growth=1.0)),
+    "ours: 24, 12, then growing to 50": ours(ChunkSchedule()),
+    "ours: 24, then 12 each": ours(ChunkSchedule(growth=1.0)),
     "ours: 25 each": ours(ChunkSchedule(first_tokens=25, next_tokens=25, growth=1.0)),
     "ours: 50 each": ours(ChunkSchedule(first_tokens=50, next_tokens=50, growth=1.0)),
     "streaming fork: 25 each, 50 context": fork,

@@ -4,12 +4,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_service.speech.chunked_segment import scheduled_chunks
+from tts_service.speech.mel import HELD_FRAMES
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
+from tts_service.speech.mel_flow import mel_frames
+from tts_service.speech.watermark import LOOK_AHEAD_SAMPLES, block_end
+from tts_service.speech.waveform import FIRST_RIGHT_FRAMES
+from tts_service.speech.waveform_source import SAMPLES_PER_FRAME
 
 
 def test_chunk_tokens_default_schedule_starts_small_and_grows_to_its_cap() -> None:
     """The first decodes bring little, so that speech begins at once; later ones two seconds each."""
-    assert [14, 12, 18, 27, 40, 50, 50] == [chunk_tokens(ChunkSchedule(), decodes) for decodes in range(7)]
+    assert [24, 12, 18, 27, 40, 50, 50] == [chunk_tokens(ChunkSchedule(), decodes) for decodes in range(7)]
+
+
+def test_first_chunk_is_long_enough_to_be_heard() -> None:
+    """Its sound fills the watermark's first two blocks and its look-ahead, with 40 ms to spare for a soft onset."""
+    heard_frames = mel_frames(ChunkSchedule().first_tokens, final=False) - HELD_FRAMES - FIRST_RIGHT_FRAMES
+    needed = block_end(block_end(0)) + LOOK_AHEAD_SAMPLES
+
+    assert heard_frames * SAMPLES_PER_FRAME >= needed + 960
 
 
 @given(

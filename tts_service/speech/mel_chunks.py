@@ -10,11 +10,13 @@ from dataclasses import dataclass
 class ChunkSchedule:
     """The first decode waits for `first_tokens`, each later one for `growth` times as many new ones, up to a cap.
 
-    Of 14 tokens, 22 frames are decoded, 8 held back and 9 the vocoder's look-ahead: 0.1 s are heard. `next_tokens`
-    is what the second waits for; 50 tokens are 2 s.
+    The first is as long as something to hear needs: 24 tokens are 42 frames, of which 8 are held back and 9 the
+    vocoder's look-ahead, and of the 0.5 s that are left the watermark looks 0.19 s ahead. With 14, as the vocoder alone
+    would have it, nothing was heard before the second decode. `next_tokens` is what the second waits for; 50 tokens are
+    2 s.
     """
 
-    first_tokens: int = 14
+    first_tokens: int = 24
     next_tokens: int = 12
     growth: float = 1.5
     max_tokens: int = 50
