@@ -14,23 +14,19 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import psutil
 import torch
 
 from benchmarks.cached_weights import CACHE, cached_folder, synthetic_source
 from benchmarks.device_timeline import DeviceTimeline, draw_timeline
 from benchmarks.long_weights import long_folder
-from benchmarks.reference_tone import write_reference
+from benchmarks.served_model import ServedModel
 from benchmarks.speaking import TEN_WORDS, Figures, end, read_until, stub_of, text, without_collections
-from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
-from greenroom.tts.v1 import tts_pb2 as pb
-from tools.both import Both
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 
@@ -47,75 +43,6 @@ BURST_SECONDS: Final = 0.003
 """Audio of one decode comes in pieces of 0.16 s, closer together than this."""
 
 MIB: Final = 1 << 20
-
-
-class ServedModel:
-    """A running service of one model, and what is asked of it."""
-
-    def __init__(self, model: ChatterboxModel, folder: Path, place: Path, *, device: str) -> None:
-        self.both = Both(
-            place, model=model.value, weights=str(folder), service_env={"GREENROOM_SERVICE_DEVICE": device}
-        )
-        self.model = model
-        self._folder = folder
-
-    def __repr__(self) -> str:
-        return f"<ServedModel {self.model} | {self.both!r}>"
-
-    def start(self) -> dict[str, float]:
-        """Start, with the weights in the page cache; return what that took."""
-        weight_bytes = 0
-        for path in self._folder.iterdir():
-            weight_bytes += len(path.read_bytes()) if path.stat().st_size > MIB else 0
-        began = time.perf_counter()
-        self.both.service.start()
-        self.both.wait_serving()
-        seconds = time.perf_counter() - began
-        lines = Path(f"/proc/{self.both.service.pid}/status").read_text(encoding="ascii").splitlines()
-        peak_kib = next(int(each.split()[1]) for each in lines if each.startswith("VmHWM:"))
-        return {
-            "ready_seconds": seconds,
-            "peak_host_mib": peak_kib / 1024,
-            "weights_mib": weight_bytes / MIB,
-            "resident_host_mib": psutil.Process(self.both.service.pid).memory_info().rss / MIB,
-        }
-
-    def place(self, modules: tuple[str, ...] | None, tier: str | None) -> None:
-        """Place modules (None: all) on a tier, or release them."""
-        wanted = residency_pb2.Tier.Value(f"TIER_{tier.upper()}") if tier else residency_pb2.TIER_UNSPECIFIED
-        with grpc.insecure_channel(f"unix:{self.both.control_socket}") as channel:
-            control = residency_pb2_grpc.ResidencyServiceStub(channel)
-            for module in modules or [each.module for each in self.both.residency().modules]:
-                control.PlaceModule(residency_pb2.PlaceModuleRequest(module=module, tier=wanted), timeout=30.0)
-
-    def trim(self) -> None:
-        """Have everything given back that is worth nothing while nobody speaks."""
-        with grpc.insecure_channel(f"unix:{self.both.control_socket}") as channel:
-            if hasattr(residency_pb2, "TrimMemoryRequest"):
-                residency_pb2_grpc.ResidencyServiceStub(channel).TrimMemory(
-                    residency_pb2.TrimMemoryRequest(), timeout=30.0
-                )
-
-    async def voice(self, stub: Any) -> str:
-        """Make a voice of ten seconds; return its id."""
-        path = self.both.folder / "reference.wav"
-        write_reference(path, seconds=10)
-
-        async def upload() -> AsyncIterator[Any]:
-            yield pb.CreateVoiceRequest(spec=pb.VoiceSpec(display_name="bench", model=self.model.value))
-            yield pb.CreateVoiceRequest(content=path.read_bytes())
-
-        made: str = (await stub.CreateVoice(upload())).voice.id
-        return made
-
-    def config(self, voice: str, *, tokens: int, seed: int) -> Any:
-        """Return a session's first message."""
-        sampling = pb.Sampling(seed=seed, max_segment_tokens=tokens)
-        return pb.StreamingSynthesizeRequest(
-            config=pb.SessionConfig(
-                model=self.model.value, voice=voice, language="en", sampling=sampling, pacing=pb.PACING_NONE
-            )
-        )
 
 
 async def spoken(stub: Any, config: Any, words: str, *, open_first: bool = True) -> dict[str, Any]:
@@ -171,6 +98,8 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
     async with stub_of(served.both.speech_address) as stub:
         phase("voice")
         voice = await served.voice(stub)
+        away = "host" if torch.cuda.is_available() else "disk"
+        await asyncio.to_thread(served.place, ENCODERS, away)
         short = served.config(voice, tokens=60, seed=1)
         await spoken(stub, short, TEN_WORDS)
         phase("first audio")
@@ -183,8 +112,14 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
         found["real_time_factor"] = statistics.median(each["seconds"] / each["speech_seconds"] for each in runs)
         phase("speak")
         await spoken(stub, served.config(voice, tokens=20 * TOKENS_PER_SECOND, seed=3), LONG_TEXT)
+        phase("chunks")
+        found["usage_speaking"] = await asyncio.to_thread(served.usage)
         found["chunks"] = await _chunks(served, stub, ten, max(2, rounds // 4))
         found["wake"] = await _wake(served, stub, short, max(2, rounds // 2), phase)
+        found["usage_woken"] = await asyncio.to_thread(served.usage)
+        await asyncio.to_thread(served.place, None, away)
+        await asyncio.to_thread(served.trim)
+        found["usage_idle"] = await asyncio.to_thread(served.usage)
     return found
 
 
@@ -241,6 +176,7 @@ def main() -> int:
     parser.add_argument("--model", type=ChatterboxModel, default=ChatterboxModel.ENGLISH)
     parser.add_argument("--size", type=NetworkSize, default=NetworkSize.FULL if has_gpu else NetworkSize.TINY)
     parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--starts", type=int, default=2, help="the last is measured; the first one compiles kernels")
     parser.add_argument("--quick", action="store_true", help="few rounds, for a first look")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -249,7 +185,11 @@ def main() -> int:
     served = ServedModel(options.model, folder, place, device="cuda" if has_gpu else "cpu")
     rounds = 4 if options.quick else 24
     timeline = DeviceTimeline() if has_gpu else None
+    first: list[dict[str, float]] = []
     try:
+        if options.starts > 1:
+            # What the first start compiles is kept: it is told by itself.
+            first.extend(served.start_and_stop() for _ in range(options.starts - 1))
         if timeline is None:
             found = asyncio.run(measure(served, rounds, lambda _: None))
         else:
@@ -265,6 +205,7 @@ def main() -> int:
     finally:
         served.both.stop()
         shutil.rmtree(place, ignore_errors=True)
+    found["starts_before"] = first
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """What the GPU's memory does: the context's floor, graphs whose memory leaves and comes back, pages as speech grows.
 
-    python -m benchmarks.lab_residency                          on a GPU; each section is a process of its own
-    python -m benchmarks.lab_residency --device cpu --size tiny the same calls on a fake driver, to see that they run
-    python -m benchmarks.lab_residency --only graphs,pages      some sections
+    python -m benchmarks.device_floor                          on a GPU; each section is a process of its own
+    python -m benchmarks.device_floor --device cpu --size tiny the same calls on a fake driver, to see that they run
+    python -m benchmarks.device_floor --only graphs,pages      some sections
 
 One that fails prints why, and the next one begins.
 """
@@ -23,7 +23,7 @@ import structlog
 import torch
 
 from benchmarks.device_memory import MIB, DeviceMemory
-from benchmarks.lab_scratch import SCRATCH, Bench
+from benchmarks.scratch_moves import SCRATCH, Bench
 from benchmarks.varied_work import GRAPH_WORK, Mixed, run_varied_kernels
 from tts_service.machine import settle_libraries
 from tts_service.residency.cuda_driver import context_limits, lower_context_limits
@@ -47,7 +47,7 @@ def main() -> int:
         for way in ways:
             print(f"\n== {section} {' '.join(way)}", flush=True)
             arguments = ["--section", section, "--device", options.device, "--size", options.size, *way]
-            ended = subprocess.run([sys.executable, "-m", "benchmarks.lab_residency", *arguments], check=False)
+            ended = subprocess.run([sys.executable, "-m", "benchmarks.device_floor", *arguments], check=False)
             print(f"   ended with {ended.returncode}")
             failed += ended.returncode != 0
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Scratch memory on a GPU, section by section: see `lab_residency`, which runs them."""
+"""Scratch memory on a GPU, section by section: see `device_floor`, which runs them."""
 
 import threading
 import time

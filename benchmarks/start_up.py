@@ -1,7 +1,7 @@
 """Where a start's time and memory go, from nothing to ready, each part in a process of its own.
 
-    python -m benchmarks.lab_start                                        on a GPU, weights in the page cache
-    python -m benchmarks.lab_start --weights synthetic:tiny --device cpu  the same way, only to see that it runs
+    python -m benchmarks.start_up                                        on a GPU, weights in the page cache
+    python -m benchmarks.start_up --weights synthetic:tiny --device cpu  the same way, only to see that it runs
 
 Each part stands alone: one that fails prints why, and the next one begins.
 """
@@ -201,7 +201,7 @@ def _status_bytes(name: str, pid: int | str = "self") -> int:
 
 def _part(name: str, options: argparse.Namespace, *rest: str) -> str:
     given = ["--weights", str(options.folder), "--model", options.model.value, "--device", options.device]
-    return _run("-m", "benchmarks.lab_start", *given, "--part", name, *rest).splitlines()[-1]
+    return _run("-m", "benchmarks.start_up", *given, "--part", name, *rest).splitlines()[-1]
 
 
 def _run(*arguments: str) -> str:

@@ -1,0 +1,106 @@
+"""A running service of one model, as a benchmark starts, asks and watches it."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from benchmarks.reference_tone import write_reference
+from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
+from greenroom.tts.v1 import tts_pb2 as pb
+from tools.both import Both
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+
+MIB: Final = 1 << 20
+
+
+class ServedModel:
+    """A running service of one model, and what is asked of it."""
+
+    def __init__(self, model: ChatterboxModel, folder: Path, place: Path, *, device: str) -> None:
+        self.both = Both(
+            place, model=model.value, weights=str(folder), service_env={"GREENROOM_SERVICE_DEVICE": device}
+        )
+        self.model = model
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return f"<ServedModel {self.model} | {self.both!r}>"
+
+    def start(self) -> dict[str, float]:
+        """Start, with the weights in the page cache; return what that took."""
+        weight_bytes = 0
+        for path in self._folder.iterdir():
+            weight_bytes += len(path.read_bytes()) if path.stat().st_size > MIB else 0
+        began = time.perf_counter()
+        self.both.service.start()
+        self.both.wait_serving()
+        seconds = time.perf_counter() - began
+        return {"ready_seconds": seconds, "weights_mib": weight_bytes / MIB, **self._host_mib()}
+
+    def start_and_stop(self) -> dict[str, float]:
+        """Start and stop; return what the start took."""
+        found = self.start()
+        self.both.service.stop()
+        return found
+
+    def _host_mib(self) -> dict[str, float]:
+        """Return the process's host memory: its peak, and what it is made of (libraries are `RssFile`)."""
+        lines = Path(f"/proc/{self.both.service.pid}/status").read_text(encoding="ascii").splitlines()
+        wanted = ("VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem")
+        fields = (line.split() for line in lines if line.startswith(wanted))
+        return {name.removesuffix(":"): int(kib) / 1024 for name, kib, *_ in fields}
+
+    def usage(self) -> dict[str, Any]:
+        """Return what the service says that it holds of the device, in MiB, and its modules' moves, in milliseconds."""
+        report = self.both.residency()
+        device = {field.name: value / MIB for field, value in report.device.ListFields()}
+        return {
+            "device": device,
+            "modules": {
+                each.module: {
+                    "tier": residency_pb2.Tier.Name(each.tier),
+                    "mib": each.home_bytes / MIB,
+                    "restore_ms": each.restore_duration.ToNanoseconds() / 1e6,
+                    "evict_ms": each.evict_duration.ToNanoseconds() / 1e6,
+                }
+                for each in report.modules
+            },
+        }
+
+    def place(self, modules: tuple[str, ...] | None, tier: str | None) -> None:
+        """Place modules (None: all) on a tier, or release them."""
+        wanted = residency_pb2.Tier.Value(f"TIER_{tier.upper()}") if tier else residency_pb2.TIER_UNSPECIFIED
+        with grpc.insecure_channel(f"unix:{self.both.control_socket}") as channel:
+            control = residency_pb2_grpc.ResidencyServiceStub(channel)
+            for module in modules or [each.module for each in self.both.residency().modules]:
+                control.PlaceModule(residency_pb2.PlaceModuleRequest(module=module, tier=wanted), timeout=30.0)
+
+    def trim(self) -> None:
+        """Have everything given back that is worth nothing while nobody speaks."""
+        with grpc.insecure_channel(f"unix:{self.both.control_socket}") as channel:
+            control = residency_pb2_grpc.ResidencyServiceStub(channel)
+            control.TrimMemory(residency_pb2.TrimMemoryRequest(), timeout=30.0)
+
+    async def voice(self, stub: Any) -> str:
+        """Make a voice of ten seconds; return its id."""
+        path = self.both.folder / "reference.wav"
+        write_reference(path, seconds=10)
+
+        async def upload() -> AsyncIterator[Any]:
+            yield pb.CreateVoiceRequest(spec=pb.VoiceSpec(display_name="bench", model=self.model.value))
+            yield pb.CreateVoiceRequest(content=path.read_bytes())
+
+        made: str = (await stub.CreateVoice(upload())).voice.id
+        return made
+
+    def config(self, voice: str, *, tokens: int, seed: int) -> Any:
+        """Return a session's first message."""
+        sampling = pb.Sampling(seed=seed, max_segment_tokens=tokens)
+        return pb.StreamingSynthesizeRequest(
+            config=pb.SessionConfig(
+                model=self.model.value, voice=voice, language="en", sampling=sampling, pacing=pb.PACING_NONE
+            )
+        )
