@@ -23,6 +23,7 @@ from tts_service.models.chatterbox.sources import (
     parse_source,
     weights_folder,
 )
+from tts_service.models.chatterbox.synthetic_folder import FORMAT
 
 ENGLISH, _, TURBO = ChatterboxModel
 LAYOUT = LAYOUTS[ENGLISH]
@@ -76,7 +77,7 @@ def test_synthetic_weights_are_made_into_the_cache(tmp_path: Path) -> None:
     source = SyntheticSource(size=NetworkSize.TINY, seed=4)
     folder = weights_folder(source, ENGLISH, cache_folder=tmp_path, progress=no_progress)
 
-    assert tmp_path / "synthetic" / "english-tiny-seed4-1" == folder
+    assert tmp_path / "synthetic" / f"english-tiny-seed4-{FORMAT}" == folder
     assert set(LAYOUT.files) == {path.name for path in folder.iterdir()}
 
 
