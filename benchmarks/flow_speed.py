@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.cuda_graphs import CudaGraphs
 from benchmarks.flow_networks import Case, case_of, device_ms, random_flow, times_ms
 from tts_service.machine import settle_libraries
 from tts_service.models.chatterbox.network_size import NetworkSize
@@ -38,7 +39,7 @@ from tts_service.speech.captured.flow_noise import CapturedNoise
 from tts_service.speech.captured.flow_operations import FlowOperations, PlainOperations
 from tts_service.speech.captured.flow_stage import CapturedFlow
 from tts_service.speech.captured.flow_weights import flow_form
-from tts_service.speech.captured.graphs import CudaGraphs, EagerGraphs, Graphs
+from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.mel import mel_noise
 from tts_service.speech.mel_flow import flow_mel
 from tts_service.speech.random_source import CounterRandom

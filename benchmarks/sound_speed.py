@@ -22,11 +22,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from benchmarks.cuda_graphs import CudaGraphs
 from tests.fakes.tiny_s3gen import plant_vocoder, randomised
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.s3gen_network import MEL_BANDS, build_vocoder
 from tts_service.models.perth import PerthDetector, PerthEncoder, detector_state, encoder_state, upstream_state_dict
-from tts_service.speech.captured.graphs import CudaGraphs, EagerGraphs, Graphs
+from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.captured.marks_stage import BATCH_WINDOWS, SPAN_SAMPLES, CapturedEncoder, MarkWindow
 from tts_service.speech.captured.marks_stream import CapturedMarks
 from tts_service.speech.captured.marks_windows import WINDOW_SAMPLES

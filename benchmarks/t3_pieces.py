@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.cuda_graphs import CudaGraphs
 from benchmarks.t3_rig import LIBRARY, Lab, Rig, device_ms, fill
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.speech.captured.graphs import CudaGraphs
 from tts_service.speech.captured.t3_arithmetic import Hidden, T3Arithmetic
 from tts_service.speech.captured.t3_captured import Slot
 from tts_service.speech.captured.t3_passes import Buckets

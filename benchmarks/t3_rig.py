@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.cuda_graphs import CudaGraphs
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.running_form import RunningForm, packed
 from tts_service.models.chatterbox.t3_network import build_t3
-from tts_service.speech.captured.graphs import CudaGraphs, EagerGraphs, Graphs
+from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.captured.t3_captured import CapturedT3, Slot
 from tts_service.speech.captured.t3_passes import Buckets
 from tts_service.speech.captured.t3_state import Number

@@ -93,7 +93,8 @@ class Residency(BaseModel):
     )
     prefetch: bool = Field(default=True, description="Bring modules home before they are needed.")
     asynchronous_transfer: bool = Field(
-        default=False, description="Copy modules to the device beside what is computed there."
+        default=False,
+        description="Count a module as home when its copy begins; reports then tell restore times that are too short.",
     )
     arenas: bool = Field(default=True, description="Keep each module at device addresses of its own.")
     captured: bool = Field(default=True, description="Compute with CUDA graphs where the device has them.")

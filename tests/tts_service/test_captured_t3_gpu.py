@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.cuda_graphs import CudaGraphs
 from tests.fakes.captured_t3 import request, spoken, stream_of
 from tests.fakes.guard_kernels import compared
 from tests.fakes.tiny_t3 import STOP, tiny_t3
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.running_form import RunningForm, packed
-from tts_service.speech.captured.graphs import CudaGraphs
 from tts_service.speech.captured.t3_captured import CapturedT3
 from tts_service.speech.captured.t3_passes import Buckets
 from tts_service.speech.captured.t3_ways import FEW_LINES, kernel_ways
