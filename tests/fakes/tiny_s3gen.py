@@ -4,9 +4,11 @@ Naive random weights predict an f0 near 0 (nothing is voiced) and waveforms far 
 up to 240 Hz with unvoiced stretches, and the waveform has a peak of about a half.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from unittest.mock import patch
 
 import torch
@@ -26,6 +28,9 @@ PLANTED_SEED = 7
 CALIBRATION_FRAMES = 400
 RESIDUAL_GAIN = 0.7
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyS3Gen:
@@ -36,6 +41,18 @@ class TinyS3Gen:
     prompt: MelPrompt
 
 
+def leaving_torch_random(build: Callable[P, T]) -> Callable[P, T]:
+    """Make a builder keep torch's random state: upstream's constructors draw, and tests build lazily after they seed."""
+
+    @functools.wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.random.fork_rng(devices=[]):
+            return build(*args, **kwargs)
+
+    return built
+
+
+@leaving_torch_random
 def planted_s3gen(
     size: NetworkSize = NetworkSize.TINY, *, meanflow: bool = False, prompt_tokens: int = 20, odd_frames: int = 0
 ) -> TinyS3Gen:
@@ -53,6 +70,7 @@ def planted_s3gen(
     return TinyS3Gen(flow=flow, vocoder=vocoder, prompt=prompt)
 
 
+@leaving_torch_random
 def upstream_s3gen(planted: TinyS3Gen) -> Any:
     """Return upstream's own S3Token2Wav, made by its own constructor, around the planted networks."""
     module = upstream("models.s3gen.s3gen")
@@ -114,6 +132,7 @@ def _random(name: str, value: torch.Tensor, generator: torch.Generator) -> torch
     return torch.randn(value.shape, generator=generator) / math.sqrt(fan_in)
 
 
+@leaving_torch_random
 def plant_vocoder(vocoder: Any, mel: torch.Tensor) -> None:
     """Scale the f0 predictor and the last convolution so that this mel gives a voice at about half of full scale."""
     with torch.no_grad():
@@ -152,9 +171,8 @@ def _plant_level(vocoder: Any, mel: torch.Tensor) -> None:
     convolution.bias[:magnitudes] = 0.0
     convolution.bias[:2] = -8.0
     convolution.parametrizations.weight.original0[:2] *= 0.1
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(PLANTED_SEED)
-        peak = torch.quantile(_loudness(vocoder, mel), 0.99)
+    torch.manual_seed(PLANTED_SEED)
+    peak = torch.quantile(_loudness(vocoder, mel), 0.99)
     convolution.bias[:magnitudes] += torch.log(0.3 / peak)
 
 
