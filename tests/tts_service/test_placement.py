@@ -232,7 +232,9 @@ def test_guest_makes_room_at_once_when_a_request_needs_it() -> None:
 def test_shortage_makes_colder_modules_leave_and_holds_restores_until_the_retry() -> None:
     """Where memory is shorter than the budget says, cold modules go and the restore is tried again a little later."""
     given = situation("abc", waiting=["d"], last_use={"a": 3, "b": 2, "c": 1})
-    given = replace(given, shortage=Shortage(ceiling_bytes=60, retry_seconds=5.0, rest_seconds=0.1))
+    given = replace(
+        given, shortage=Shortage(module=ModuleName("d"), ceiling_bytes=60, retry_seconds=5.0, rest_seconds=0.1)
+    )
     early, late = decide(given, now_seconds=4.9), decide(given, now_seconds=5.0)
 
     assert ("cb", "", 5.0) == ("".join(sorted(_evicted(early), reverse=True)), _restored(early), early.wake_seconds)
@@ -242,7 +244,9 @@ def test_shortage_makes_colder_modules_leave_and_holds_restores_until_the_retry(
 def test_shortage_is_not_believed_for_long() -> None:
     """A request that comes much later evicts nobody for a shortage of the past."""
     given = situation("abc", waiting=["d"])
-    given = replace(given, shortage=Shortage(ceiling_bytes=70, retry_seconds=5.0, rest_seconds=0.1))
+    given = replace(
+        given, shortage=Shortage(module=ModuleName("d"), ceiling_bytes=70, retry_seconds=5.0, rest_seconds=0.1)
+    )
     decision = decide(given, now_seconds=5.0 + SHORTAGE_SECONDS)
 
     assert ("", "d") == (_evicted(decision), _restored(decision))
@@ -252,7 +256,7 @@ def test_shortage_rests_background_restores_until_it_is_forgotten() -> None:
     """What nobody waits for is not tried again and again."""
     given = replace(
         situation("", wishes=directed(home="a")),
-        shortage=Shortage(ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1),
+        shortage=Shortage(module=ModuleName("d"), ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1),
     )
     decision = decide(given, now_seconds=6.0)
 
@@ -307,7 +311,7 @@ def test_directive_is_done_when_everything_is_where_it_should_be(given: Situatio
         (
             replace(
                 situation("", states={"d": ModuleState.RESTORING}, waiting=["d"]),
-                shortage=Shortage(ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1),
+                shortage=Shortage(module=ModuleName("d"), ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1),
             ),
             {1},
         ),
@@ -344,3 +348,13 @@ def test_request_that_waits_for_memory_is_told_from_one_that_waits_for_a_move(
 def test_move_says_who_decided_it(given: Situation, authority: Authority) -> None:
     """Each move carries the authority behind it."""
     assert authority is decide(given, now_seconds=100.0).moves[0].authority
+
+
+def test_scratch_memory_comes_before_weights() -> None:
+    """The first stage cannot begin without its own, which would be the last of the whole data path."""
+    waiting = situation(waiting=["abc"])
+    residences = tuple(replace(each, is_scratch=each.module == "c") for each in waiting.residences)
+
+    decision = decide(replace(waiting, residences=residences), now_seconds=0)
+
+    assert "cab" == _restored(decision)

@@ -274,7 +274,13 @@ def _at_home_or_coming(situation: Situation) -> frozenset[ModuleName]:
 
 
 def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[ModuleName, ...]:
-    return tuple(residence.module for residence in situation.residences if residence.module in modules)
+    """Return modules as they come: in the order of the data path, scratch memory before all weights.
+
+    It takes a millisecond, and the first stage cannot begin without its own: behind the weights of the whole data path
+    it would keep that stage waiting for all of them.
+    """
+    wanted = [residence for residence in situation.residences if residence.module in modules]
+    return tuple(residence.module for residence in sorted(wanted, key=lambda each: not each.is_scratch))
 
 
 def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:
