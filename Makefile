@@ -51,10 +51,18 @@ bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
 	@$(BIN)/python -m benchmarks.bench
 
 .PHONY: bench-gpu
-bench-gpu: setup ## Measure memory, speed and fidelity beside upstream, and streaming against whole (NVIDIA GPU)
+bench-gpu: setup ## Measure everything that a GPU is to show beside upstream, in one table (NVIDIA GPU, 12 minutes)
+	@$(BIN)/python -m benchmarks.gpu
+
+.PHONY: bench-gpu-fidelity
+bench-gpu-fidelity: setup ## Measure fidelity, what offloading saves, endurance, and streaming against whole (NVIDIA GPU)
 	@$(BIN)/python -m benchmarks.gpu_savings
 	@$(BIN)/python -m benchmarks.gpu_savings --models english --parts endurance --utterances 200 --out benchmarks/results/gpu_endurance.json
 	@$(BIN)/python -m benchmarks.streaming_fidelity --weights synthetic --seeds 1 --out benchmarks/results/streaming_fidelity.json
+
+.PHONY: bench-policy
+bench-policy: setup ## Compare the daemon's policy with what others do, on the eight stories (simulation)
+	@$(BIN)/python -m benchmarks.policy --write
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff

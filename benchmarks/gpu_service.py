@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from benchmarks.device_timeline import DeviceTimeline, draw_timeline
 from benchmarks.long_weights import long_folder
 from benchmarks.served_model import ServedModel
 from benchmarks.speaking import TEN_WORDS, Figures, end, read_until, stub_of, text, without_collections
+from benchmarks.trace_window import Worked, print_window
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 
@@ -42,7 +44,8 @@ ENCODERS: Final = ("s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder", 
 BURST_SECONDS: Final = 0.003
 """Audio of one decode comes in pieces of 0.16 s, closer together than this."""
 
-MIB: Final = 1 << 20
+TRACES: Final = ("start_trace", "first_audio_trace", "wake_trace")
+"""What the service did, kept beside the figures: to see where the time went."""
 
 
 async def spoken(stub: Any, config: Any, words: str, *, open_first: bool = True) -> dict[str, Any]:
@@ -77,7 +80,13 @@ async def spoken(stub: Any, config: Any, words: str, *, open_first: bool = True)
     await call.done_writing()
     rate = 24_000
     first = next((moment for moment, count in arrivals if count >= ENOUGH_SECONDS * rate), arrivals[-1][0])
-    return {"first": first, "seconds": arrivals[-1][0], "speech_seconds": samples / rate, "arrivals": arrivals}
+    return {
+        "began": began,
+        "first": first,
+        "seconds": arrivals[-1][0],
+        "speech_seconds": samples / rate,
+        "arrivals": arrivals,
+    }
 
 
 def bursts(arrivals: list[tuple[float, int]]) -> list[float]:
@@ -94,7 +103,9 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
     """Measure everything of one model."""
     found: dict[str, Any] = {}
     phase("load")
+    began = time.perf_counter()
     found["start"] = await asyncio.to_thread(served.start)
+    found["start_trace"] = await _trace(served, began, time.perf_counter())
     async with stub_of(served.both.speech_address) as stub:
         phase("voice")
         voice = await served.voice(stub)
@@ -103,8 +114,9 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
         short = served.config(voice, tokens=60, seed=1)
         await spoken(stub, short, TEN_WORDS)
         phase("first audio")
-        firsts = [(await spoken(stub, short, TEN_WORDS))["first"] for _ in range(rounds)]
-        found["first_audio"] = Figures.of_seconds(firsts).fields()
+        firsts = [await spoken(stub, short, TEN_WORDS) for _ in range(rounds)]
+        found["first_audio"] = Figures.of_seconds([each["first"] for each in firsts]).fields()
+        found["first_audio_trace"] = await _usual_trace(served, firsts)
         phase("ten seconds")
         ten = served.config(voice, tokens=10 * TOKENS_PER_SECOND, seed=2)
         runs = [await spoken(stub, ten, LONG_TEXT) for _ in range(max(2, rounds // 4))]
@@ -114,8 +126,11 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
         await spoken(stub, served.config(voice, tokens=20 * TOKENS_PER_SECOND, seed=3), LONG_TEXT)
         phase("chunks")
         found["usage_speaking"] = await asyncio.to_thread(served.usage)
-        found["chunks"] = await _chunks(served, stub, ten, max(2, rounds // 4))
-        found["wake"] = await _wake(served, stub, short, max(2, rounds // 2), phase)
+        twenty = served.config(voice, tokens=20 * TOKENS_PER_SECOND, seed=4)
+        found["chunks"] = await _chunks(served, stub, twenty, max(2, rounds // 2))
+        woken = await _wake(served, stub, short, max(2, rounds // 2), phase)
+        found["wake"] = Figures.of_seconds([each["first"] for each in woken]).fields()
+        found["wake_trace"] = await _usual_trace(served, woken)
         found["usage_woken"] = await asyncio.to_thread(served.usage)
         await asyncio.to_thread(served.place, None, away)
         await asyncio.to_thread(served.trim)
@@ -124,7 +139,10 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
 
 
 async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> dict[str, Any]:
-    """Compare decodes with the encoders on HOST (the default), at home, and moving all the while."""
+    """Compare decodes with the encoders on HOST (the default), at home, and moving all the while.
+
+    What two halves of the same state differ by is the measurement's own noise.
+    """
     gaps: dict[str, list[float]] = {"away": [], "home": [], "moving": []}
     for _ in range(turns):
         for state, tier in (("away", "host"), ("home", "device")):
@@ -136,11 +154,13 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
         await mover
     await asyncio.to_thread(served.place, ENCODERS, None)
     figures = {state: Figures.of_seconds(each).fields() for state, each in gaps.items()}
+    halves = [Figures.of_seconds(each).p99_ms for each in (gaps["away"][::2], gaps["away"][1::2])]
     medians = {state: statistics.median(each) for state, each in gaps.items()}
     return {
         "gaps": figures,
         "offload_ratio": medians["away"] / medians["home"],
         "moves_p99_ratio": figures["moving"]["p99_ms"] / figures["away"]["p99_ms"],
+        "noise_p99_ratio": max(halves) / min(halves),
     }
 
 
@@ -153,10 +173,10 @@ def _move_on(served: ServedModel, stop: list[bool]) -> None:
 
 async def _wake(
     served: ServedModel, stub: Any, config: Any, rounds: int, phase: Callable[[str], None]
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Take everything away, give it back on demand; the session is opened with the text."""
     away = "host" if torch.cuda.is_available() else "disk"
-    seconds = []
+    woken = []
     for _ in range(rounds):
         phase("idle")
         await asyncio.to_thread(served.place, None, away)
@@ -164,9 +184,19 @@ async def _wake(
         await asyncio.to_thread(served.place, None, None)
         await asyncio.sleep(0.3)
         phase("wake")
-        seconds.append((await spoken(stub, config, TEN_WORDS, open_first=False))["first"])
+        woken.append(await spoken(stub, config, TEN_WORDS, open_first=False))
     phase("end")
-    return Figures.of_seconds(seconds).fields()
+    return woken
+
+
+async def _usual_trace(served: ServedModel, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the service did until the first audio of the run in the middle."""
+    usual = sorted(runs, key=lambda each: each["first"])[len(runs) // 2]
+    return await _trace(served, usual["began"], usual["began"] + usual["first"])
+
+
+async def _trace(served: ServedModel, begin_seconds: float, end_seconds: float) -> list[dict[str, Any]]:
+    return [asdict(each) for each in await asyncio.to_thread(served.window, begin_seconds, end_seconds)]
 
 
 def main() -> int:
@@ -206,7 +236,9 @@ def main() -> int:
         served.both.stop()
         shutil.rmtree(place, ignore_errors=True)
     found["starts_before"] = first
-    print(json.dumps(found, indent=1))
+    for name in TRACES:
+        print_window(name, [Worked(**each) for each in found[name]])
+    print(json.dumps({name: value for name, value in found.items() if name not in TRACES}, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -1,5 +1,7 @@
 """A running service of one model, as a benchmark starts, asks and watches it."""
 
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,21 +10,23 @@ from typing import Any, Final
 import grpc
 
 from benchmarks.reference_tone import write_reference
+from benchmarks.trace_window import Worked, trace_window
 from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
 from greenroom.tts.v1 import tts_pb2 as pb
 from tools.both import Both
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 
 MIB: Final = 1 << 20
+TRACE_SECONDS: Final = 20.0
 
 
 class ServedModel:
     """A running service of one model, and what is asked of it."""
 
     def __init__(self, model: ChatterboxModel, folder: Path, place: Path, *, device: str) -> None:
-        self.both = Both(
-            place, model=model.value, weights=str(folder), service_env={"GREENROOM_SERVICE_DEVICE": device}
-        )
+        self._trace = place / "trace.json"
+        service_env = {"GREENROOM_SERVICE_DEVICE": device, "GREENROOM_SERVICE_TRACE_FILE": str(self._trace)}
+        self.both = Both(place, model=model.value, weights=str(folder), service_env=service_env)
         self.model = model
         self._folder = folder
 
@@ -69,6 +73,17 @@ class ServedModel:
                 for each in report.modules
             },
         }
+
+    def window(self, begin_seconds: float, end_seconds: float) -> list[Worked]:
+        """Return what the service did between two moments of this process's `time.perf_counter`, the same clock."""
+        self._trace.unlink(missing_ok=True)
+        os.kill(self.both.service.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + TRACE_SECONDS
+        while not self._trace.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the service wrote no trace; its log says why")
+            time.sleep(0.01)
+        return trace_window(self._trace, begin_seconds, end_seconds)
 
     def place(self, modules: tuple[str, ...] | None, tier: str | None) -> None:
         """Place modules (None: all) on a tier, or release them."""
