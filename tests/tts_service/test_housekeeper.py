@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 from tests.fakes.fake_device import FakeDevice
 from tests.fakes.fake_modules import PROCESS_BYTES, FakeModules, fake_residency
 from tests.fakes.manual_clock import ManualClock
-from tests.fakes.torch_networks import device_residency
+from tests.fakes.torch_networks import MAKERS, device_residency
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.housekeeper import Resources
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.trimming import STILL_MOVING, MemoryKind, TrimReport
 from tts_service.residency.types import Authority, Directive, Placement, Tier
-from tts_service.residency.upkeep import StaticMarks, Upkeep
+from tts_service.residency.upkeep import IDLE_CACHE_BYTES, StaticMarks, Upkeep
 from tts_service.types import ModuleName
 
 A, B, C = ModuleName("a"), ModuleName("b"), ModuleName("c")
@@ -304,3 +304,60 @@ def test_started_manager_trims_by_itself() -> None:
         manager.close()
 
     assert ({A, B, C}, "DISK DISK DISK") == (set(report.modules), tiers(manager))
+
+
+def test_what_a_voice_left_in_the_allocator_goes_back_once_nobody_speaks(clock: ManualClock) -> None:
+    """Hundreds of MiB that one upload needed are not kept from neighbours; a stream that plays is left in peace."""
+    device = FakeDevice()
+    manager = device_residency(device, clock=clock)
+    manager.load()
+    home_bytes = device.usage().allocated_bytes
+    claim = manager.claim([ModuleName(name) for name in MAKERS])
+    block = device.allocated(IDLE_CACHE_BYTES + 1)
+    del block
+    later(manager, clock)
+    while_speaking_bytes = device.usage().reserved_bytes
+
+    claim.release()
+    later(manager, clock)
+
+    assert home_bytes + IDLE_CACHE_BYTES + 1 == while_speaking_bytes
+    assert home_bytes == device.usage().reserved_bytes
+
+
+def test_cache_of_usual_speech_is_kept(clock: ManualClock) -> None:
+    """The next sentence would have to ask the driver for it again."""
+    device = FakeDevice()
+    manager = device_residency(device, clock=clock)
+    manager.load()
+    block = device.allocated(IDLE_CACHE_BYTES // 2)
+    del block
+    later(manager, clock)
+
+    assert device.usage().allocated_bytes + IDLE_CACHE_BYTES // 2 == device.usage().reserved_bytes
+
+
+class StubbornDevice(FakeDevice):
+    """Cannot return what it keeps, because something in each piece is in use; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def give_back(self) -> None:
+        """Return nothing."""
+        self.asked += 1
+
+
+def test_cache_that_cannot_go_is_not_asked_for_every_second(clock: ManualClock) -> None:
+    """Asking stops the device; what is left after it once is left until it has grown."""
+    device = StubbornDevice()
+    manager = device_residency(device, clock=clock)
+    manager.load()
+    block = device.allocated(IDLE_CACHE_BYTES + 1)
+    del block
+    asked_before = device.asked
+    for _ in range(3):
+        later(manager, clock)
+
+    assert 1 == device.asked - asked_before

@@ -17,7 +17,7 @@ from tts_service.residency.mover import Mover
 from tts_service.residency.register import Register
 from tts_service.residency.trimming import Held, TrimReport, trimmed
 from tts_service.residency.types import Authority
-from tts_service.residency.upkeep import Upkeep, relief, to_trim
+from tts_service.residency.upkeep import IDLE_CACHE_BYTES, Upkeep, is_quiet, relief, to_trim
 from tts_service.residency.waiting import closing_error
 from tts_service.types import ModuleName
 
@@ -66,6 +66,7 @@ class Housekeeper:
         self._mover = mover
         self._chores: deque[tuple[Chore, Future[None]]] = deque()
         self._claims_ended = 0
+        self._unreturned_bytes = 0
         self._is_short = False
         self._closed = False
 
@@ -86,6 +87,7 @@ class Housekeeper:
         """Look after memory as time goes by."""
         self._clean_up_after_utterances()
         self._keep_marks()
+        self._give_back_idle_cache()
 
     def after_moves(self) -> None:
         """Clean up after modules have moved, if that is wanted."""
@@ -162,6 +164,24 @@ class Housekeeper:
             ended, self._claims_ended = register.claims_ended != self._claims_ended, register.claims_ended
         if ended and self._upkeep.cleans_up:
             self._ask(self._mover.give_back)
+
+    def _give_back_idle_cache(self) -> None:
+        """Give back what the device's allocator keeps beyond what speech uses, once nobody speaks."""
+        if self._chores or self._cached_bytes() <= self._unreturned_bytes + IDLE_CACHE_BYTES:
+            return
+        with self._guard.reading() as register:
+            quiet = is_quiet(register.situation)
+        if quiet:
+            self._ask(self._return_cache)
+
+    def _return_cache(self) -> None:
+        self._mover.give_back()
+        # What is in use in pieces cannot go: it must not be tried again every second.
+        self._unreturned_bytes = self._cached_bytes()
+
+    def _cached_bytes(self) -> int:
+        usage = self._mover.device_usage()
+        return 0 if usage is None else usage.reserved_bytes - usage.allocated_bytes
 
     def _keep_marks(self) -> None:
         """Give back what allocators keep when memory has become short, and modules as long as it is."""

@@ -43,6 +43,10 @@ class Upkeep:
     keeps_history: bool = True
 
 
+IDLE_CACHE_BYTES = 64 << 20
+"""What an allocator may keep for use while nobody speaks. Speech at full size stays below; making a voice leaves
+hundreds of MiB behind."""
+
 NO_UPKEEP = Upkeep()
 """Nothing but the history."""
 
@@ -52,9 +56,9 @@ def relief(situation: Situation, marks: StaticMarks, *, free_bytes: int, now_sec
     if situation.wishes.directive is not None or _is_moving(situation):
         return ()
     latest_seconds = now_seconds - situation.wishes.stay_seconds
-    idle = [each for each in _idle(situation) if _used_seconds(situation, each) <= latest_seconds]
-    chosen = _as_needed(idle, marks.highest_bytes - free_bytes)
-    others = [each for each in _removable(situation) if each not in idle]
+    unused = [each for each in idle(situation) if _used_seconds(situation, each) <= latest_seconds]
+    chosen = _as_needed(unused, marks.highest_bytes - free_bytes)
+    others = [each for each in _removable(situation) if each not in unused]
     missing_bytes = marks.critical_bytes - free_bytes - sum(each.home_bytes for each in chosen)
     return tuple(each.module for each in (*chosen, *_as_needed(others, missing_bytes)))
 
@@ -64,7 +68,13 @@ def to_trim(situation: Situation, *, modules: bool) -> tuple[ModuleName, ...]:
 
     That is scratch memory, and with `modules` all others as well.
     """
-    return tuple(each.module for each in _idle(situation) if modules or each.is_scratch)
+    return tuple(each.module for each in idle(situation) if modules or each.is_scratch)
+
+
+def is_quiet(situation: Situation) -> bool:
+    """Tell whether nobody speaks, computes or waits."""
+    leases = situation.leases
+    return not (leases.claims or leases.waiting or any(leases.held.values()))
 
 
 def check_marks(marks: StaticMarks, free_bytes: Callable[[], int | None]) -> None:
@@ -84,7 +94,8 @@ def _as_needed(residences: Sequence[Residence], missing_bytes: int) -> list[Resi
     return chosen
 
 
-def _idle(situation: Situation) -> list[Residence]:
+def idle(situation: Situation) -> list[Residence]:
+    """Return what leaves home without anybody missing it, the coldest first."""
     return [each for each in _removable(situation) if each.module not in situation.leases.claims]
 
 
