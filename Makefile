@@ -46,6 +46,12 @@ run: setup ## Start the service and the daemon, and say what to type next (MODEL
 test: setup ## Run every test
 	@$(BIN)/python -m pytest
 
+.PHONY: checkers
+checkers: ## Fetch promtool, which two tests of deploy/ use where it is (Debian's package; no root needed)
+	@mkdir -p .build/checkers
+	@cd .build/checkers && rm -f prometheus_*.deb && (apt-get -qq download prometheus || (apt-get -qq update && apt-get -qq download prometheus))
+	@cd .build/checkers && dpkg -x prometheus_*.deb . && ./usr/bin/promtool --version | head -1
+
 .PHONY: bench
 bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
 	@$(BIN)/python -m benchmarks.bench

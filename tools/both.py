@@ -67,6 +67,8 @@ class Both:
             XDG_CACHE_HOME=str(self.folder / "cache"),
             HF_HOME=str(hub_home()),
             PYTHONUNBUFFERED="1",
+            GREENROOM_SERVICE_METRICS__ADDRESS="127.0.0.1:0",
+            GREENROOM_DAEMON_METRICS__ADDRESS="127.0.0.1:0",
         )
         return env
 

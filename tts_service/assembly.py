@@ -9,19 +9,22 @@ import torch
 
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService, SpeechSettings
+from tts_service.api.speech_watch import SpeechWatch
 from tts_service.api.voice_upload import VoiceUploadLimits, VoiceUploads
 from tts_service.api.watermark_detection import Detection, DetectionLimits
 from tts_service.config import Limits, Residency, RestTier, ServiceConfig
-from tts_service.engine import Engine
+from tts_service.engine import Engine, OnStep
 from tts_service.engine_parts import EngineParts
 from tts_service.errors import ServiceError
 from tts_service.machine import free_memory_of, mover_for, tiers_of
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.housekeeper import NoScratch, Resources
 from tts_service.residency.manager import ResidencyManager
+from tts_service.residency.move_worker import OnMove
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import Tier
 from tts_service.residency.upkeep import StaticMarks, Upkeep, check_marks
+from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.types import WATERMARK_ENCODER, ModuleName
 from tts_service.workers import Workers
@@ -37,10 +40,17 @@ class Executors:
     voices: Executor
 
 
-def residency_of(config: ServiceConfig, parts: EngineParts, memory: ProcessMemory) -> ResidencyManager:
+def residency_of(
+    config: ServiceConfig,
+    parts: EngineParts,
+    memory: ProcessMemory,
+    spans: SpanLog = NO_SPANS,
+    *,
+    on_move: OnMove = lambda _move, _bytes, _seconds: None,
+) -> ResidencyManager:
     """Return what keeps the engine's modules; nothing is loaded yet. Raises StartupError.
 
-    With residency off, every module is pinned to its home, and no budget bounds them.
+    With residency off, every module is pinned to its home, and no budget bounds them. Moves are kept in `spans`.
     """
     settings = config.residency
     marks = StaticMarks(low_bytes=settings.static_low_bytes, critical_bytes=settings.static_critical_bytes)
@@ -51,7 +61,7 @@ def residency_of(config: ServiceConfig, parts: EngineParts, memory: ProcessMemor
     pinned = settings.pinned if settings.enabled else [spec.name for spec in parts.catalog]
     manager = ResidencyManager(
         parts.catalog,
-        mover=mover_for(weights, memory),
+        mover=mover_for(weights, memory, spans),
         tiers=tiers_of(parts.device),
         budget_bytes=settings.budget_bytes if settings.enabled else None,
         pinned_modules=[ModuleName(name) for name in pinned],
@@ -61,6 +71,7 @@ def residency_of(config: ServiceConfig, parts: EngineParts, memory: ProcessMemor
         linger_seconds=settings.linger_seconds,
         stay_seconds=settings.minimum_stay_seconds,
         restore_timeout_seconds=settings.restore_timeout_seconds,
+        on_move=on_move,
     )
     for space in parts.spaces:
         space.account = manager.account(space.name)
@@ -82,14 +93,24 @@ def workers_for(config: ServiceConfig, device: torch.device) -> Workers:
     return Workers.on_device(device) if device.type == "cuda" else Workers.shared(config.workers)
 
 
-def engine_of(config: ServiceConfig, parts: EngineParts, residency: ResidencyManager, workers: Workers) -> Engine:
-    """Return what runs the steps of speech."""
+def engine_of(
+    config: ServiceConfig,
+    parts: EngineParts,
+    residency: ResidencyManager,
+    workers: Workers,
+    spans: SpanLog = NO_SPANS,
+    *,
+    on_step: OnStep = lambda _modules, _seconds: None,
+) -> Engine:
+    """Return what runs the steps of speech, and keeps them in `spans`."""
     return Engine(
         residency,
         workers,
         models=parts.models,
         restore_timeout_seconds=config.residency.restore_timeout_seconds,
         prefetches=config.residency.prefetch,
+        spans=spans,
+        on_step=on_step,
     )
 
 
@@ -101,6 +122,7 @@ def speech_service(
     version: str,
     sessions: Sessions,
     executors: Executors,
+    watch: SpeechWatch | None = None,
 ) -> SpeechService:
     """Return the servicer of speech."""
     return SpeechService(
@@ -111,6 +133,7 @@ def speech_service(
         detection=_detection(config.limits, engine, executors.detections),
         clock=time.monotonic,
         voices=_voice_uploads(config.limits, engine, parts, executors.voices),
+        watch=watch,
     )
 
 

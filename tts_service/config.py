@@ -123,6 +123,19 @@ class Precisions(BaseModel):
     )
 
 
+class MetricsSettings(BaseModel):
+    """Whether and where Prometheus may scrape."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="Answer scrapes at /metrics.")
+    address: str = Field(
+        "127.0.0.1:9751",
+        pattern=r"^([^:\s]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$",
+        description="Where scrapes are answered, HOST:PORT; loopback, unless it is said; port 0 for a free one.",
+    )
+
+
 class ServiceConfig(BaseSettings):
     """The service's settings."""
 
@@ -144,9 +157,13 @@ class ServiceConfig(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_text: bool = Field(default=False, description="Let spoken text into the log.")
+    trace_file: Path | None = Field(
+        None, description="Where the newest spans of work are written, at the end and on SIGUSR1, for trace viewers."
+    )
     limits: Limits = Field(Limits(), description="Bounds on what clients may ask.")
     residency: Residency = Field(Residency(), description="Where modules may be.")
     precision: Precisions = Field(Precisions(), description="In which type modules compute.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Whether and where Prometheus may scrape.")
 
     @property
     def effective_cache_dir(self) -> Path:

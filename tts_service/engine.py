@@ -7,6 +7,7 @@ for the thread: a change of threads costs more than a short step.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,9 @@ from typing import Any, Protocol, TypeVar
 
 from tts_service.abandonment import OnWait, abandonable
 from tts_service.errors import GreenroomError, Reason, ServiceError, StartupError
+from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.manager import ResidencyManager
+from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.speech_model import Lane, Modules, SpeechModel, Stage, UtteranceSpeech, next_stage
 from tts_service.step_turns import StepTurns
@@ -23,6 +26,9 @@ from tts_service.types import WATERMARK_ENCODER, ModuleName
 from tts_service.workers import Workers
 
 Result = TypeVar("Result")
+
+OnStep = Callable[[frozenset[ModuleName], float], object]
+"""Hears in a worker's thread which modules a step used, and how long it took; must be quick."""
 
 
 class StepWatch(Protocol):
@@ -55,9 +61,13 @@ class Engine:
         models: Mapping[str, SpeechModel],
         restore_timeout_seconds: float,
         prefetches: bool = True,
+        spans: SpanLog = NO_SPANS,
+        on_step: OnStep = lambda _modules, _seconds: None,
     ) -> None:
         self.residency = residency
         self.prefetches = prefetches
+        self.spans = spans
+        self._on_step = on_step
         self._workers = workers
         self._models = models
         self._restore_timeout_seconds = restore_timeout_seconds
@@ -66,17 +76,43 @@ class Engine:
     async def advance(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch) -> None:
         """Take a lane's next step, if it has one, and those after it as far as nothing speaks against it."""
         stage = next_stage(stages)
-        if stage is not None:
-            await self._ready(stage.modules, watch)
-            await asyncio.wrap_future(self._workers.submit(lane, lambda: self._run_on(lane, stages, watch)))
+        if stage is None:
+            return
+        await self._ready(stage.modules, watch)
+        try:
+            await self._in_worker(lane, stages, watch)
+        except RoomWantedError as wanted:
+            with self.residency.make_room(wanted) as room:
+                waiting = asyncio.wrap_future(room.ready)
+                watch.on_wait(waiting.cancel)
+                await abandonable(waiting)
+                await self._ready(stage.modules, watch)
+                await self._in_worker(lane, stages, watch)
+
+    async def _in_worker(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch) -> None:
+        await asyncio.wrap_future(self._workers.submit(lane, lambda: self._run_on(lane, stages, watch)))
 
     def _run_on(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch) -> None:
-        stage = next_stage(stages)
+        stage, made = next_stage(stages), 0
         while stage is not None:
-            self._leased(stage.modules, partial(watch.take, stage))
-            stage = next_stage(stages)
+            name = _name_of(stage)
+            try:
+                with self.spans.span(f"lease for {name}", on=lane.value):
+                    self._leased(stage.modules, partial(self._take, watch, stage, name))
+            except RoomWantedError:
+                if not made:
+                    raise
+                # What was made counts; the step that lacks room comes first next time.
+                return
+            stage, made = next_stage(stages), made + 1
             if stage is not None and (self._workers.wanted(lane) or self.residency.away(stage.modules)):
                 return
+
+    def _take(self, watch: StepWatch, stage: Stage, name: str, leased: Modules) -> None:
+        began_seconds = time.perf_counter()
+        with self.spans.span(name, on=stage.lane.value):
+            watch.take(stage, leased)
+        self._on_step(stage.modules, time.perf_counter() - began_seconds)
 
     async def _ready(self, modules: frozenset[ModuleName], watch: StepWatch) -> None:
         ready = self.residency.prepare(modules)
@@ -85,6 +121,7 @@ class Engine:
             return
         for module in self.residency.away(modules):
             watch.on_restore(module, self.residency.expected_restore_seconds({module}))
+        began_seconds = self.spans.now()
         waiting = asyncio.wrap_future(ready)
         watch.on_wait(waiting.cancel)
         try:
@@ -94,6 +131,7 @@ class Engine:
         except TimeoutError:
             message = f"modules did not come back within {self._restore_timeout_seconds:g} s"
             raise ServiceError(Reason.ENGINE_FAULT, message, retry_after_seconds=1.0) from None
+        self.spans.began(f"wait for {' '.join(sorted(modules))}", on="waits", begin_seconds=began_seconds)
 
     def _leased(self, modules: frozenset[ModuleName], step: Callable[[Modules], Result]) -> Result:
         with self.residency.lease(modules, timeout_seconds=self._restore_timeout_seconds) as leased:
@@ -113,7 +151,8 @@ class Engine:
         for step in [step for model in self._models.values() for step in model.prepare_steps()]:
             progress(step.name)
             try:
-                self._workers.submit(step.lane, partial(self._leased, step.modules, step.run)).result()
+                with self.spans.span(step.name, on=step.lane.value):
+                    self._workers.submit(step.lane, partial(self._leased, step.modules, step.run)).result()
             except GreenroomError as error:
                 raise StartupError(f"{step.name}: {error}") from error
 
@@ -151,3 +190,8 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine over {self.residency!r}>"
+
+
+def _name_of(stage: Stage) -> str:
+    """Return what a stage's steps are called in a trace: `token` for a TokenStage's."""
+    return type(stage).__name__.removesuffix("Stage").lower()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tts_service.errors import StartupError
+from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.types import ModuleName
 
 LOG_SECONDS: Final = 2.0
@@ -32,10 +33,13 @@ def _show_nothing(stage: str, done_bytes: int, total_bytes: int) -> None:
 class LoadProgress:
     """What is being loaded, and how far that is. Told from any thread; who shows it is called without a lock.
 
-    Whoever tells it hears StartEndedError once the start is to end: that is how a long step is left.
+    Whoever tells it hears StartEndedError once the start is to end: that is how a long step is left. Stages are kept in
+    `spans`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spans: SpanLog = NO_SPANS) -> None:
+        self._spans = spans
+        self._stage_began_seconds = spans.now()
         self._show: Show = _show_nothing
         self._lock = threading.Lock()
         self._stage, self._done_bytes, self._total_bytes = "", 0, 0
@@ -58,6 +62,7 @@ class LoadProgress:
 
     def stage(self, name: str) -> Callable[[int, int], None]:
         """Begin a stage, such as "loading weights", and return what takes its bytes: those done, and all."""
+        self._end_stage()
         with self._lock:
             self._stage, self._done_bytes, self._total_bytes = name, 0, 0
         self._tell(0, 0)
@@ -84,8 +89,13 @@ class LoadProgress:
 
     def over(self) -> None:
         """Say that everything is there."""
+        self._end_stage()
         self._over = True
         self._show = _show_nothing
+
+    def _end_stage(self) -> None:
+        self._spans.began(self._stage or "starting", on="start", begin_seconds=self._stage_began_seconds)
+        self._stage_began_seconds = self._spans.now()
 
     def _tell(self, done_bytes: int, total_bytes: int) -> None:
         if self._ended:

@@ -15,6 +15,7 @@ from tts_service.residency.free_host_memory import free_host_bytes
 from tts_service.residency.mover import DeviceWeights, Mover
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import Device, Tier
+from tts_service.spans import NO_SPANS, SpanLog
 
 _log = structlog.get_logger(__name__)
 
@@ -79,9 +80,9 @@ def weights_for(
     return device_weights(device, gate=CaptureGate(), arenas=arenas, asynchronous=asynchronous)
 
 
-def mover_for(weights: DeviceWeights | None, memory: ProcessMemory) -> Mover:
+def mover_for(weights: DeviceWeights | None, memory: ProcessMemory, spans: SpanLog = NO_SPANS) -> Mover:
     """Return what moves modules, to a device and back if there is one.
 
     `memory` was made before the process had other threads.
     """
-    return Mover(memory=memory, clock=time.perf_counter, device=weights)
+    return Mover(memory=memory, clock=time.perf_counter, device=weights, spans=spans)

@@ -71,6 +71,7 @@ class Renderer:
 
     def submit(self, order: Order) -> None:
         """Take an order."""
+        self._engine.spans.moment(type(order).__name__, on="session")
         match order:
             case DiscardAudio(utterance_id=utterance_id):
                 self._forget(utterance_id)
@@ -87,6 +88,7 @@ class Renderer:
 
         def say(event: RenderEvent) -> None:
             if not audio.discarded:
+                self._engine.spans.moment(type(event).__name__, on="session")
                 self._emit(event)
 
         def tell(event: RenderEvent) -> None:

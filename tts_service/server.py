@@ -43,6 +43,7 @@ class SpeechServer:
         self, *, sessions: Sessions, address: str, clock: Callable[[], float], obstacle: Callable[[], str]
     ) -> None:
         self.port = 0
+        self.serving = False
         self._door: Any = FrontDoor(SPEECH_SERVICE, obstacle=obstacle)
         self._sessions = sessions
         self._address = address
@@ -90,12 +91,14 @@ class SpeechServer:
 
     async def set_serving(self, *, serving: bool) -> None:
         """Turn health green or red."""
+        self.serving = serving
         response = health_pb2.HealthCheckResponse
         await self._set_health(response.SERVING if serving else response.NOT_SERVING)
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop in good order: health first, word to the sessions, their utterances and uploads, then the rest."""
         log.info("draining", grace_seconds=grace_seconds)
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         deadline = self._clock() + grace_seconds
         for places in self._places:

@@ -14,7 +14,12 @@ from tools.both import Both
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """Run a service and a daemon, governed and ready."""
-    with Both(tmp_path_factory.mktemp("both"), service_env={"GREENROOM_SERVICE_LOG_FORMAT": "json"}) as running:
+    folder = tmp_path_factory.mktemp("both")
+    service_env = {
+        "GREENROOM_SERVICE_LOG_FORMAT": "json",
+        "GREENROOM_SERVICE_TRACE_FILE": str(folder / "trace.json"),
+    }
+    with Both(folder, service_env=service_env) as running:
         yield running
 
 

@@ -1,5 +1,7 @@
 """The two processes together: thresholds change live, modules leave and return, each outlives the other."""
 
+import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -219,3 +221,19 @@ def test_override_evicts_and_its_release_brings_the_module_back_on_demand(both: 
 
     assert left
     assert len(spoken) > 24_000
+
+
+def test_signal_writes_where_the_time_went_while_the_service_runs(both: Both) -> None:
+    """A slow request is looked into without a restart: start, steps and audio are rows of a trace."""
+    speak(both)
+    trace = both.folder / "trace.json"
+    trace.unlink(missing_ok=True)
+    os.kill(both.service.pid, signal.SIGUSR1)
+    assert eventually(trace.exists)
+
+    events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    rows = {event["args"]["name"] for event in events if event["ph"] == "M"}
+    names = {event["name"] for event in events}
+
+    assert {"start", "moves", "session", "sound"} <= rows
+    assert {"voice to host", "marking", "AudioMade"} <= names

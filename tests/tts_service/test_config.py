@@ -111,3 +111,25 @@ def test_config_rest_can_stand_in_a_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GREENROOM_SERVICE_RESIDENCY__REST", '{"s3gen.flow": "host"}')
 
     assert {"s3gen.flow": RestTier.HOST} == load_config(None, {}).residency.rest
+
+
+def test_config_metrics_are_on_at_loopback_unless_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where scrapes are answered can be said in a file and in a variable, and whether at all by a flag."""
+    file = tmp_path / "service.toml"
+    file.write_text('[metrics]\naddress = "[::1]:9000"\n')
+    default = load_config(None, {}).metrics
+    from_file = load_config(file, {"metrics": {"enabled": False}}).metrics
+    monkeypatch.setenv("GREENROOM_SERVICE_METRICS__ADDRESS", "0.0.0.0:9001")
+    from_variable = load_config(file, {}).metrics
+
+    assert (True, "127.0.0.1") == (default.enabled, default.address.rpartition(":")[0])
+    assert (False, "[::1]:9000", "0.0.0.0:9001") == (from_file.enabled, from_file.address, from_variable.address)
+
+
+@pytest.mark.parametrize("address", ["9751", "localhost", ":9751", "host:port", "::1:9751", ""])
+def test_config_metrics_address_must_name_host_and_port(address: str) -> None:
+    """What is no address is refused at the start, with the setting's name."""
+    with pytest.raises(StartupError) as raised:
+        load_config(None, {"metrics": {"address": address}})
+
+    assert "metrics.address" in str(raised.value)

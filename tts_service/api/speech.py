@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -14,6 +14,7 @@ from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
 from tts_service.api import requests, responses, voices
 from tts_service.api.session_shell import SessionShell
 from tts_service.api.sessions import Sessions
+from tts_service.api.speech_watch import SpeechWatch, Unwatched, log_message
 from tts_service.api.statuses import abort_async
 from tts_service.api.voice_upload import VoiceUploads
 from tts_service.api.watermark_detection import Detection
@@ -56,6 +57,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         detection: Detection,
         clock: Callable[[], float],
         voices: VoiceUploads | None = None,
+        watch: SpeechWatch | None = None,
     ) -> None:
         self._engine = engine
         self._offer = offer
@@ -64,6 +66,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self._detection = detection
         self._clock = clock
         self._uploads = voices
+        self._watch = Unwatched() if watch is None else watch
         self._wire_limits = responses.wire_limits(
             settings.limits,
             sessions=sessions.limit,
@@ -92,7 +95,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                     await self._session(session_id, request_iterator, context)
             except GreenroomError as error:
                 log.info("session_failed", reason=error.reason.value, message=error.message)
-                await abort_async(context, error)
+                await self._refuse(context, error)
 
     async def _session(
         self, session_id: str, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
@@ -104,11 +107,12 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self._engine.prefetch(session.config.model)
 
         async def write(message: protocol.ServerMessage) -> None:
-            self._log(message)
+            self._tell(message, session)
             await context.write(responses.session_response(message, session_id=session_id, limits=self._wire_limits))
 
         shell = SessionShell(session, self._renderer, write, self._clock)
         log.info("session_opened", voice=session.config.voice, model=session.config.model)
+        self._watch.opened(session.config, streaming=True)
         with self._sessions.listed(shell):
             try:
                 await shell.run(self._client_messages(request_iterator))
@@ -125,7 +129,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                     await self._whole_text(request, context)
             except GreenroomError as error:
                 log.info("synthesis_failed", reason=error.reason.value, message=error.message)
-                await abort_async(context, error)
+                await self._refuse(context, error)
 
     async def _whole_text(self, request: pb.SynthesizeRequest, context: Any) -> None:
         if not request.text:
@@ -136,11 +140,12 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         asked = requests.whole_text_request(request.config)
         session = self._open(asked, Pacing.NONE)
         log.info("synthesis_opened", voice=session.config.voice, model=session.config.model)
+        self._watch.opened(session.config, streaming=False)
         if self._settings.log_text:
             log.info("text_received", utterance_id=WHOLE_TEXT_ID, text=request.text)
 
         async def write(message: protocol.ServerMessage) -> None:
-            self._log(message)
+            self._tell(message, session)
             if isinstance(message, protocol.UtteranceError):
                 raise message.error
             response = responses.synthesize_response(message)
@@ -172,29 +177,13 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     def _renderer(self, emit: Emit) -> Renderer:
         return Renderer(self._engine, emit)
 
-    def _log(self, message: protocol.ServerMessage) -> None:
-        match message:
-            case protocol.UtteranceDone():
-                log.info(
-                    "utterance_done",
-                    utterance_id=message.utterance_id,
-                    samples=message.samples,
-                    finish_reason=message.finish_reason.value,
-                    first_audio_ms=round(message.time_to_first_audio_seconds * 1e3, 1),
-                    real_time_factor=round(message.real_time_factor, 4),
-                    underruns=message.underruns,
-                )
-            case protocol.UtteranceCancelled():
-                log.info("utterance_cancelled", utterance_id=message.utterance_id, samples_sent=message.samples_sent)
-            case protocol.UtteranceError(error=error):
-                log.warning(
-                    "utterance_error",
-                    utterance_id=message.utterance_id,
-                    reason=error.reason.value,
-                    message=error.message,
-                )
-            case _:
-                pass
+    def _tell(self, message: protocol.ServerMessage, session: Session) -> None:
+        log_message(message)
+        self._watch.said(message, session.config)
+
+    async def _refuse(self, context: Any, error: GreenroomError) -> NoReturn:
+        self._watch.failed(error.reason)
+        await abort_async(context, error)
 
     # --- everything else ----------------------------------------------------------------------------------------
 
@@ -224,10 +213,11 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             made = await self._voice_uploads().create(request_iterator)
         except GreenroomError as error:
             log.info("voice_refused", reason=error.reason.value, message=error.message)
-            await abort_async(context, error)
+            await self._refuse(context, error)
         except Exception as error:  # noqa: BLE001  # What an upload makes a library raise goes to the log alone.
             await abort_async(context, error)
         log.info("voice_created", voice=made.voice.id, already_there=made.already_there)
+        self._watch.voice_made()
         return made
 
     def _voice_uploads(self) -> VoiceUploads:
@@ -250,9 +240,11 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     ) -> pb.DetectWatermarkResponse:
         """Look for the watermark."""
         try:
-            return await self._detection.detect(request_iterator)
+            found = await self._detection.detect(request_iterator)
         except GreenroomError as error:
-            await abort_async(context, error)
+            await self._refuse(context, error)
+        self._watch.looked(pb.WatermarkVerdict.Name(found.verdict))
+        return found
 
     async def GetServiceInfo(  # noqa: N802  # The wire's name.
         self, request: pb.GetServiceInfoRequest, context: Any

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency import reports
 from tts_service.residency.claims import Claim
+from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.guard import Guard, Listener
 from tts_service.residency.history import MemoryReport
 from tts_service.residency.housekeeper import NO_RESOURCES, Housekeeper, Resources
+from tts_service.residency.kept_room import KeptRoom
 from tts_service.residency.lending import Lending
 from tts_service.residency.module_account import ModuleAccount
-from tts_service.residency.move_worker import MoveWorker
+from tts_service.residency.move_worker import MoveWorker, OnMove
 from tts_service.residency.mover import Mover
 from tts_service.residency.register import Register
 from tts_service.residency.resting import first_residences
@@ -59,6 +61,7 @@ class ResidencyManager:
         resources: Resources = NO_RESOURCES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        on_move: OnMove = lambda _move, _bytes, _seconds: None,
     ) -> None:
         self.modules = tuple(spec.name for spec in specs)
         assert (tiers[0] is Tier.DEVICE) == (mover.device is not None), "a home on a device takes a mover to it"
@@ -84,6 +87,7 @@ class ResidencyManager:
             mover=mover,
             housekeeper=self._housekeeper,
             wall_clock=wall_clock,
+            on_move=on_move,
         )
         self._lending = Lending(self._worker.store, mover=mover, guard=self._guard)
         self._this_thread = threading.local()
@@ -149,6 +153,13 @@ class ResidencyManager:
         waiter = self._wait(wanted, holds=False, timeout_seconds=self._restore_timeout_seconds)
         waiter.future.add_done_callback(lambda future: self._withdraw(waiter) if future.cancelled() else None)
         return waiter.future
+
+    def make_room(self, wanted: RoomWantedError) -> KeptRoom:
+        """Let idle modules leave for what a module wants to grow by, and keep that room until it is released.
+
+        Raises what was wanted if not even that would make enough.
+        """
+        return KeptRoom(self._guard, wanted, timeout_seconds=self._restore_timeout_seconds)
 
     def claim(self, modules: Collection[ModuleName]) -> Claim:
         """Note an open utterance's interest: its modules leave only in need."""

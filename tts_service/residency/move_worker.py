@@ -32,6 +32,9 @@ SAMPLE_SECONDS = 1.0
 REST_SECONDS = 1.0
 """Rest after an error that should not be, so that it does not fill the log."""
 
+OnMove = Callable[[Move, int, float], object]
+"""Hears, in the thread that moves, of a move that was made: its bytes and seconds. Must be quick."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -49,6 +52,7 @@ class MoveWorker:
         mover: Mover,
         housekeeper: Housekeeper,
         wall_clock: Callable[[], float],
+        on_move: OnMove = lambda _move, _bytes, _seconds: None,
     ) -> None:
         self.store = ModuleStore(mover)
         self.history = MemoryHistory(keeps=housekeeper.keeps_history)
@@ -57,6 +61,7 @@ class MoveWorker:
         self._guard = guard
         self._mover = mover
         self._wall_clock = wall_clock
+        self._on_move = on_move
         self._sampled_seconds = guard.clock()
         self._threads: tuple[threading.Thread, ...] = ()
         self._closing = False
@@ -215,7 +220,7 @@ class MoveWorker:
         with self._guard.changing() as register:
             register.came(move, brought, now_seconds=self._guard.clock())
         moved_bytes = brought.host_bytes if move.target > register.situation.home else brought.home_bytes
-        _log_move(move, moved_bytes=moved_bytes, seconds=brought.seconds)
+        self._tell(move, moved_bytes=moved_bytes, seconds=brought.seconds)
 
     def _take_away(self, move: Move, residence: Residence) -> None:
         went = self.store.take_away(self._specs[move.module], move, residence)
@@ -227,7 +232,11 @@ class MoveWorker:
             return
         with self._guard.changing() as register:
             register.went(move, went, now_seconds=self._guard.clock())
-        _log_move(move, moved_bytes=went.released_bytes, seconds=went.seconds)
+        self._tell(move, moved_bytes=went.released_bytes, seconds=went.seconds)
+
+    def _tell(self, move: Move, *, moved_bytes: int, seconds: float) -> None:
+        _log_move(move, moved_bytes=moved_bytes, seconds=seconds)
+        self._on_move(move, moved_bytes, seconds)
 
     def _load_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
         """Load a module for the first time; it rests away from home if that is its place, or it finds no room.

@@ -16,9 +16,13 @@ import torch
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.device_driver import DeviceDriverError
 from tts_service.residency.types import DeviceUsage
+from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.types import ModuleName
 
 Result = TypeVar("Result")
+
+MOVES = "moves"
+"""The row of a trace that moves are on."""
 
 _log = structlog.get_logger(__name__)
 
@@ -132,8 +136,10 @@ class Mover:
         clock: Callable[[], float],
         collect: Callable[[], int] = gc.collect,
         device: DeviceWeights | None = None,
+        spans: SpanLog = NO_SPANS,
     ) -> None:
         self.device = device
+        self._spans = spans
         self._memory = memory
         self._clock = clock
         self._collect = collect
@@ -197,8 +203,9 @@ class Mover:
         Raises MemoryError or RestoreFailedError.
         """
         began_seconds = self._clock()
-        module = self._carry(spec, spec.load)
-        self._memory.give_back()
+        with self._spans.span(f"{spec.name} to host", on=MOVES):
+            module = self._carry(spec, spec.load)
+            self._memory.give_back()
         self._moves += 1
         return Restored(module=module, home_bytes=home_bytes, seconds=self._clock() - began_seconds)
 
@@ -227,14 +234,16 @@ class Mover:
         """Bring a module from host memory to the device. Raises MemoryError or RestoreFailedError."""
         device = self._present()
         began_seconds = self._clock()
-        home_bytes = self._carry(spec, lambda: device.restore(spec.name, module))
+        with self._spans.span(f"{spec.name} to device", on=MOVES):
+            home_bytes = self._carry(spec, lambda: device.restore(spec.name, module))
         self._moves += 1
         return Restored(module=module, home_bytes=home_bytes, seconds=self._clock() - began_seconds)
 
     def off_device(self, spec: ModuleSpec) -> Evicted:
         """Let a module go back to its host memory."""
         began_seconds = self._clock()
-        released_bytes = self._present().evict(spec.name)
+        with self._spans.span(f"{spec.name} off device", on=MOVES):
+            released_bytes = self._present().evict(spec.name)
         self._moves += 1
         return Evicted(released_bytes=released_bytes, seconds=self._clock() - began_seconds)
 
