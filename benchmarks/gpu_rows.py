@@ -36,7 +36,7 @@ class Row:
 
     def fields(self) -> dict[str, Any]:
         """Return what is kept of it."""
-        bound = {"most": self.most} if self.most is not None else {"least": self.least}
+        bound: dict[str, float | None] = {"most": self.most} if self.most is not None else {"least": self.least}
         return {"value": self.value, "unit": self.unit, "peer": self.peer, "spread": self.spread, **bound}
 
 

@@ -1,4 +1,4 @@
-"""`make bench-gpu-fidelity`: what offloading saves on a GPU, beside upstream, in one run; prints tables, keeps the figures.
+"""`make bench-gpu-fidelity`: what offloading saves on a GPU, beside upstream; prints tables, keeps the figures.
 
     python -m benchmarks.gpu_savings                               full size on the GPU, kept in results/
     python -m benchmarks.gpu_savings --size tiny --device cpu      the same way to its end, without memory's columns

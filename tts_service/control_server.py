@@ -1,8 +1,11 @@
 """The control path's own gRPC server: synchronous, with threads of its own, so that a busy event loop cannot delay it.
 
 It serves a Unix socket. Who may connect is what the socket's and its folder's modes say; who connects cannot be known.
+Cleaners of temporary folders delete sockets, and so do people: a socket that is gone is bound anew.
 """
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +43,8 @@ class ControlServer:
         self._servicer = servicer
         self._pool: ThreadPoolExecutor | None = None
         self._server: grpc.Server | None = None
+        self._lock = threading.Lock()
+        self._lost = False
 
     def __repr__(self) -> str:
         return f"<ControlServer {'serving' if self._server else 'stopped'} {self._socket!r}>"
@@ -57,6 +62,31 @@ class ControlServer:
     def start(self) -> None:
         """Take the socket, unless that is done, and serve; raises StartupError with the way out."""
         assert self._server is None
+        server = self._open()
+        self._governance.start()
+        server.start()
+        _log.info("control_serving", socket=str(self._socket.path))
+
+    def tend(self) -> None:
+        """Serve anew if the socket is gone. Streams on the old one end, and governors dial again."""
+        with self._lock:
+            if not self._lost and (self._server is None or self._socket.there):
+                return
+            if self._server is not None:
+                self._close_server(0.0)
+            self._socket.make_folder()
+            try:
+                self._open().start()
+            except StartupError as error:
+                if not self._lost:
+                    _log.error("control_socket_lost", trouble=str(error))
+                self._lost = True
+            else:
+                self._lost = False
+                _log.warning("control_socket_bound_anew", socket=str(self._socket.path))
+
+    def _open(self) -> grpc.Server:
+        """Bind a server to the socket and return it."""
         self.take()
         threads = self._servicer.thread_count
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="control")
@@ -69,18 +99,19 @@ class ControlServer:
         except (RuntimeError, OSError) as error:
             self._close_server(0.0)
             raise StartupError(f"cannot bind the control socket {self._socket.path}: {error}") from error
-        self._governance.start()
-        self._server.start()
-        _log.info("control_serving", socket=str(self._socket.path))
+        return self._server
 
     def stop(self, grace_seconds: float = 1.0) -> None:
         """End every stream, let calls finish within the grace, remove the socket and give it back."""
-        if self._server is None:
-            self._socket.release()
-            return
-        self._servicer.close()
-        self._close_server(grace_seconds)
-        self._governance.close()
+        with self._lock:
+            serving, self._lost = self._server is not None or self._lost, False
+            if not serving:
+                self._socket.release()
+                return
+            self._servicer.close()
+            if self._server is not None:
+                self._close_server(grace_seconds)
+            self._governance.close()
         _log.info("control_stopped", socket=str(self._socket.path))
 
     def _close_server(self, grace_seconds: float) -> None:
@@ -90,3 +121,10 @@ class ControlServer:
         self._pool.shutdown()
         self._server = self._pool = None
         self._socket.release()
+
+
+async def tended(control: ControlServer, *, period_seconds: float = 1.0) -> None:
+    """Look now and then whether the socket is still there; off the event loop, because ending a server takes time."""
+    while True:
+        await asyncio.sleep(period_seconds)
+        await asyncio.to_thread(control.tend)

@@ -85,6 +85,11 @@ class ControlSocket:
         return self._lock_descriptor is not None
 
     @property
+    def there(self) -> bool:
+        """Whether what is at the path is the socket that was opened."""
+        return self._inode is not None and _inode_of(self._path) == self._inode
+
+    @property
     def address(self) -> str:
         """The path as gRPC takes it: percent-encoded, because gRPC reads it as part of a URI."""
         return f"unix:{quote(os.fsencode(self._path))}"
@@ -105,6 +110,14 @@ class ControlSocket:
             self.release()
             raise
 
+    def make_folder(self) -> None:
+        """Make what is missing of the socket's folder, for this user alone; what cannot be made is missed by `take`."""
+        folder = self._path.parent
+        missing = [level for level in (folder, *folder.parents) if not level.exists()]
+        with suppress(OSError):
+            for level in reversed(missing):
+                level.mkdir(mode=PRIVATE_MODE)
+
     def opened(self) -> None:
         """Let the group in, now that gRPC has bound the path, and remember which socket is ours."""
         self._path.chmod(SOCKET_MODE)
@@ -114,7 +127,7 @@ class ControlSocket:
         """Remove our socket, if it is still there, and give the lock back."""
         if self._lock_descriptor is None:
             return
-        if self._inode is not None and _inode_of(self._path) == self._inode:
+        if self.there:
             self._path.unlink(missing_ok=True)
         os.close(self._lock_descriptor)
         self._lock_descriptor = self._inode = None

@@ -34,7 +34,7 @@ class FakeDevice(TorchDevice):
         if self.capacity_bytes is not None and self._alive_bytes() + byte_count > self.capacity_bytes:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
         memory = super().allocated(byte_count)
-        self._taken.append((StorageWeakRef(memory.untyped_storage()), byte_count))
+        self._taken.append((StorageWeakRef(memory.untyped_storage()), byte_count))  # type: ignore[no-untyped-call]  # torch's.
         self._reserved_bytes = max(self._reserved_bytes, self._alive_bytes())
         return memory
 
@@ -63,5 +63,5 @@ class FakeDevice(TorchDevice):
         return DeviceUsage(reserved_bytes=self._reserved_bytes, allocated_bytes=self._alive_bytes())
 
     def _alive_bytes(self) -> int:
-        self._taken = [(storage, count) for storage, count in self._taken if not storage.expired()]
+        self._taken = [(storage, count) for storage, count in self._taken if not storage.expired()]  # type: ignore[no-untyped-call]  # torch's.
         return sum(count for _, count in self._taken)

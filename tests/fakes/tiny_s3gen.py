@@ -42,7 +42,7 @@ class TinyS3Gen:
 
 
 def leaving_torch_random(build: Callable[P, T]) -> Callable[P, T]:
-    """Make a builder keep torch's random state: upstream's constructors draw, and tests build lazily after they seed."""
+    """Make a builder keep torch's random state: upstream's constructors draw, and tests build after they seed."""
 
     @functools.wraps(build)
     def built(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,8 +1,7 @@
-"""Ten thousand random moves, leases and budgets on modules in arenas, with what must always hold checked after each."""
+"""Ten thousand random moves, leases, pages and budgets on modules in arenas, with what must hold checked after each."""
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,180 +11,144 @@ from structlog.testing import capture_logs
 
 from tests.fakes.arena_residency import arena_residency, arena_weights
 from tests.fakes.fake_cuda_driver import FakeCudaDriver
-from tests.fakes.manual_clock import ManualClock
-from tests.fakes.torch_networks import DEVICE_TIERS, MAKERS, NETWORKS, is_tied, networks_of, output_of, weights_of
-from tts_service.errors import CallerError
-from tts_service.residency.claims import Claim
+from tests.fakes.network_operations import NetworkOperations, Step
+from tests.fakes.torch_networks import MAKERS, NETWORKS
+from tts_service.errors import ServiceError
+from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
-from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
+from tts_service.residency.growth import RoomWantedError
+from tts_service.residency.kept_room import KeptRoom
+from tts_service.residency.manager import ResidencyManager
+from tts_service.residency.page_arena import PageArena
+from tts_service.residency.scratch_space import scratch_spec
+from tts_service.residency.types import ModuleStatus, ResidencyReport, Tier
 from tts_service.types import ModuleName
 
-CPU = torch.device("cpu")
 EXAMPLES, OPERATIONS = 20, 500
 SIZES = {name: arena_weights(FakeCudaDriver()).weigh(make()) for name, make in MAKERS.items()}
-ALL_BYTES = sum(SIZES.values())
-BUDGETS = (None, 0, SIZES["a"], ALL_BYTES // 2, ALL_BYTES)
-CAPACITIES = (None, None, ALL_BYTES // 2, max(SIZES.values()))
-WEIGHTS = {name: weights_of(make()) for name, make in MAKERS.items()}
-OUTPUTS = {name: output_of(make(), CPU) for name, make in MAKERS.items()}
+SCRATCH = ModuleName("scratch.a")
+PAGE_BYTES = 4096
+PAGES = 12
+STEPS = ("create", "map", "set_access", "release", "copy", "copied", "register")
 
 
-class ArenaOperations:
-    """One thread's random operations; a lease is held by entering it without its thread's end."""
+class ArenaOperations(NetworkOperations):
+    """In arenas of a fake driver, with a scratch space whose pages some utterances own."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.clock = ManualClock()
         self.driver = FakeCudaDriver()
         # A cover takes memory too, and would find what a stray access does; it is tested by itself.
-        self.weights = arena_weights(self.driver, asynchronous=self.random.random() < 0.5)
-        self.manager = arena_residency(self.weights, clock=self.clock, rest_away={"d"}, stay_seconds=2.0)
-        self.manager.load()
-        self.version = 0
-        self.lease: AbstractContextManager[object] | None = None
-        self.leased: frozenset[ModuleName] = frozenset()
-        self.claims: list[Claim] = []
-        self.addresses: dict[ModuleName, list[int]] = {}
+        self.weights: ArenaWeights = arena_weights(self.driver, asynchronous=seed % 2 == 0)
+        self.space = self.weights.space(SCRATCH)
+        self.pages = PageArena(self.space, (16, 64), dtype=torch.float32, pages=PAGES, ready_pages=1)
+        self.owned: dict[int, list[int]] = {}
+        self.rooms: list[KeptRoom] = []
+        self.utterances = self.refusals = 0
+        super().__init__(seed, sizes=SIZES, modules=(*NETWORKS, SCRATCH))
+        self.space.account = self.manager.account(SCRATCH)
 
-    def any_modules(self) -> frozenset[ModuleName]:
-        """Return one to all modules."""
-        return frozenset(self.random.sample(NETWORKS, self.random.randint(1, len(NETWORKS))))
-
-    def begin_or_end_lease(self) -> None:
-        """End the lease that is held, leaving work behind, or begin one if all its modules are ready."""
-        if self.lease is not None:
-            for name in self.leased:
-                self.driver.launch(self.weights.addresses()[name], SIZES[name])
-            self.weights.end_work(self.leased)
-            self.lease.__exit__(None, None, None)
-            self.lease, self.leased = None, frozenset()
-            return
-        wanted = self.any_modules()
-        if not self.manager.away(wanted):
-            self.lease = self.manager.lease(wanted, timeout_seconds=0)
-            self.leased = wanted
-            self.lease.__enter__()
-            self.weights.begin_work(wanted)
-
-    def check_bits(self) -> None:
-        """Use some modules that are ready: their weights, ties and output are what they always are."""
-        wanted = frozenset(NETWORKS) - frozenset(self.manager.away(NETWORKS))
-        if self.lease is not None or not wanted:
-            return
-        with self.manager.lease(wanted, timeout_seconds=0) as lent:
-            self.weights.begin_work(wanted)
-            for name, module in lent.items():
-                assert all(map(torch.equal, WEIGHTS[name], weights_of(module)))
-                assert torch.equal(OUTPUTS[name], output_of(module, CPU))
-                assert is_tied(module)
-            self.weights.end_work(wanted)
-
-    def prepare(self) -> None:
-        """Ask for modules."""
-        self.manager.prepare(self.any_modules())
-
-    def claim(self) -> None:
-        """Claim or release."""
-        if self.claims and self.random.random() < 0.5:
-            self.claims.pop(self.random.randrange(len(self.claims))).release()
-        else:
-            self.claims.append(self.manager.claim(self.any_modules()))
-
-    def direct(self) -> None:
-        """Put some directive in force, or none."""
-        self.version += 1
-        placements = tuple(
-            Placement(module=name, tier=self.random.choice(DEVICE_TIERS), urgency=self.random.choice(tuple(Urgency)))
-            for name in self.any_modules()
+    def manager_over(self) -> ResidencyManager:
+        """Return a manager whose home is the driver's device."""
+        return arena_residency(
+            self.weights, clock=self.clock, rest_away={"d"}, stay_seconds=2.0, more=[scratch_spec(self.space)]
         )
-        budget_bytes = self.random.choice(BUDGETS)
-        directive = Directive(
-            epoch=1, version=self.version, valid_for_seconds=10, budget_bytes=budget_bytes, placements=placements
-        )
-        self.manager.set_directive(self.random.choice((directive, directive, None)))
 
-    def place(self) -> None:
-        """Put an operator's wish in force, or take it back; a directive in force refuses it."""
-        module, tier = self.random.choice(NETWORKS), self.random.choice((*DEVICE_TIERS, None, None))
-        try:
-            self.manager.place(module, tier, timeout_seconds=0)
-        except CallerError:
-            assert self.manager.report().accepted_version
+    def use(self, modules: frozenset[ModuleName]) -> None:
+        """Leave a kernel behind that reads the weights."""
+        for name in modules - {SCRATCH}:
+            self.driver.launch(self.weights.addresses()[name], SIZES[name])
 
     def fail(self) -> None:
         """Let the device be full for a while, and one step of a restore fail, with or without a reason to try again."""
         self.driver.heal()
-        self.driver.capacity_bytes = self.random.choice(CAPACITIES)
-        step = self.random.choice(("create", "map", "set_access", "release", "copy", "copied", "register"))
+        self.driver.capacity_bytes = self.random.choice(self.capacities)
         error = self.random.choice((DeviceMemoryError, DeviceMemoryError, DeviceDriverError))
-        self.driver.fail_calls(step, self.random.choice((0, 1)), error)
+        self.driver.fail_calls(self.random.choice(STEPS), self.random.choice((0, 1)), error)
 
-    def move(self) -> None:
-        """Let time pass, and make the moves that are due."""
-        self.clock.advance(self.random.choice((0.0, 0.1, 1.0, 6.0, 12.0)))
-        self.manager.make_moves()
+    def heal(self) -> None:
+        """Let the device have room."""
+        self.driver.heal()
+        self.driver.capacity_bytes = None
 
-    def step(self) -> None:
-        """Do something."""
-        steps: tuple[Callable[[], None], ...] = (
-            self.begin_or_end_lease,
-            self.check_bits,
-            self.prepare,
-            self.claim,
-            self.direct,
-            self.place,
-            self.fail,
-            self.move,
-        )
-        self.random.choices(steps, weights=(6, 1, 4, 2, 3, 2, 2, 9))[0]()
+    def more_steps(self) -> Iterable[tuple[Step, int]]:
+        """Return what is done with pages."""
+        return ((self.take_pages, 8), (self.give_pages, 3), (self.trim, 1), (self.let_room_go, 1))
 
-    def check(self) -> None:
-        """Check what must always hold."""
-        report, driver = self.manager.report(), self.driver
-        objects = self.manager._worker.store.objects
+    def take_pages(self) -> None:
+        """Let an utterance take pages under a lease, or have their space come."""
+        if SCRATCH in self.leased:
+            self.take()
+        elif self.manager.away({SCRATCH}):
+            self.manager.prepare({SCRATCH})
+        elif self.lease is None:
+            with self.manager.lease({SCRATCH}, timeout_seconds=0):
+                self.take()
+
+    def take(self) -> None:
+        """Take pages and write there; ask for room if there is none."""
+        try:
+            taken = self.pages.take(self.random.randint(1, 3))
+        except RoomWantedError as wanted:
+            self.make_room(wanted)
+        except (ServiceError, DeviceDriverError):
+            self.refusals += 1
+        else:
+            self.utterances += 1
+            self.owned[self.utterances] = taken
+            self.pages.tensor[taken] = float(self.utterances)
+
+    def make_room(self, wanted: RoomWantedError) -> None:
+        """Have room made, if that can be."""
+        with suppress(RoomWantedError):
+            self.rooms.append(self.manager.make_room(wanted))
+
+    def give_pages(self) -> None:
+        """Let an utterance end."""
+        if self.owned:
+            self.pages.give(self.owned.pop(self.random.choice(list(self.owned))))
+
+    def trim(self) -> None:
+        """Give back what nobody has."""
+        self.weights.trim()
+
+    def let_room_go(self) -> None:
+        """Let somebody who waited for room go, served or not."""
+        if self.rooms:
+            self.rooms.pop(self.random.randrange(len(self.rooms))).release()
+
+    def check(self) -> ResidencyReport:
+        """Check the driver's books, the addresses and the pages besides."""
+        report, driver = super().check(), self.driver
         assert (driver.lost, self.weights.failures) == (None, {})
         assert report.home_bytes == self.weights.mapped_bytes == driver.physical_bytes == driver.mapped_bytes
         for status in report.modules:
             arena = self.weights._arenas.get(status.module)
-            assert (arena is not None and arena.is_mapped) == (status.tier is Tier.DEVICE)
-            assert status.leases == (status.module in self.leased)
-            assert not status.leases or (status.tier, status.state) == (Tier.DEVICE, ModuleState.RESTING)
-            assert (status.tier is not Tier.DISK) == (status.module in objects)
-            if status.tier is Tier.DEVICE:
-                addresses = _addresses(objects[status.module])
-                assert addresses == self.addresses.setdefault(status.module, addresses)
-        # A budget that has shrunk holds as soon as nothing is left to move; what is leased may exceed it.
-        unmovable_bytes = sum(SIZES[each] for each in self.leased)
-        if report.budget_bytes is not None and not report.pending_moves:
-            assert report.home_bytes <= max(report.budget_bytes, unmovable_bytes)
+            there = self.space.is_mapped if status.module == SCRATCH else arena is not None and arena.is_mapped
+            assert there == (status.tier is Tier.DEVICE)
+        assert self.space.is_mapped or not self.owned
+        for number, pages in self.owned.items():
+            assert bool((self.pages.tensor[pages] == float(number)).all())
+        return report
+
+    def is_unmovable(self, status: ModuleStatus) -> bool:
+        """Pages that somebody has keep their space."""
+        return super().is_unmovable(status) or (status.module == SCRATCH and bool(self.owned))
 
     def finish(self) -> None:
-        """End everything and let the manager converge."""
-        if self.lease is not None:
-            self.begin_or_end_lease()
-        while self.claims:
-            self.claims.pop().release()
-        self.driver.heal()
-        self.driver.capacity_bytes = None
-        self.manager.set_directive(None)
-        for name in NETWORKS:
-            self.manager.place(name, None, timeout_seconds=0)
-        self.manager.prepare(NETWORKS)
-        for _ in range(10):
-            self.clock.advance(0.6)
-            self.manager.make_moves()
+        """Let all utterances end besides."""
+        while self.owned:
+            self.give_pages()
+        while self.rooms:
+            self.let_room_go()
+        super().finish()
 
     def put_away(self) -> None:
         """Let every module go to disk."""
-        for name in NETWORKS:
+        for name in self.modules:
             self.manager.place(name, Tier.DISK, timeout_seconds=0)
         for _ in range(10):
             self.clock.advance(6.0)
             self.manager.make_moves()
-
-
-def _addresses(module: object) -> list[int]:
-    return [each.data_ptr() for network in networks_of(module) for each in (*network.parameters(), *network.buffers())]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -205,8 +168,9 @@ def test_modules_keep_bits_and_addresses_over_any_sequence_of_moves(seed: int) -
         operations.check()
     operations.finish()
     operations.check_bits()
-    where = [status.tier for status in operations.manager.report().modules]
+    where = operations.tiers()
     operations.put_away()
 
     assert [Tier.DEVICE] * 3 == where[:3]
     assert (0, {}) == (operations.driver.physical_bytes, operations.driver.registered)
+    assert () == operations.manager._guard._register.situation.growths

@@ -48,7 +48,7 @@ def test_speech_is_the_same_with_moves_between_any_two_steps(
     tmp_path_factory: pytest.TempPathFactory, model: ChatterboxModel
 ) -> None:
     """Not one sample differs, and nothing in the models' code needs what an arena refuses."""
-    chatterbox, driver = TinyChatterbox(tmp_path_factory.getbasetemp(), model), FakeCudaDriver()
+    chatterbox, driver = TinyChatterbox(tmp_path_factory.getbasetemp().parent / "tiny-weights", model), FakeCudaDriver()
     moves = Moves(chatterbox.modules, arena_weights(driver, adopt_from_bytes=1 << 12))
     with capture_logs() as logs:
         expected = chatterbox.spoken(chatterbox.config(), TEXT)

@@ -9,54 +9,16 @@ import torch
 from structlog.testing import capture_logs
 
 from tests.fakes.arena_residency import arena_residency, arena_weights
-from tests.fakes.fake_cuda_driver import FakeCudaDriver
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.served_arenas import PAGE, SCRATCH, Served
 from tests.fakes.torch_networks import MAKERS, weights_of
 from tts_service.errors import Reason, ServiceError
-from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.device_driver import DeviceDriverError
-from tts_service.residency.manager import ResidencyManager
-from tts_service.residency.page_arena import PageArena
-from tts_service.residency.scratch_space import ScratchSpace, scratch_spec
-from tts_service.residency.types import Directive, ModuleState, ModuleStatus, Placement, Tier, Urgency
+from tts_service.residency.types import Directive, ModuleState, Placement, Tier, Urgency
 from tts_service.types import ModuleName
 
-A, B, SCRATCH = ModuleName("a"), ModuleName("b"), ModuleName("scratch.a")
-PAGE = 4096
+A, B = ModuleName("a"), ModuleName("b")
 WORKERS = 10
 PATIENCE_SECONDS = 20.0
-
-
-class Served:
-    """A manager over arenas and one scratch space with pages, whose home is the fake driver's device."""
-
-    def __init__(self, *, asynchronous: bool = False, budget_bytes: int | None = None) -> None:
-        self.clock = ManualClock()
-        self.driver = FakeCudaDriver()
-        self.weights: ArenaWeights = arena_weights(self.driver, asynchronous=asynchronous)
-        self.space: ScratchSpace = self.weights.space(SCRATCH)
-        self.pages = PageArena(self.space, (16, 64), dtype=torch.float32, pages=16, ready_pages=1)
-        self.manager: ResidencyManager = arena_residency(
-            self.weights, clock=self.clock, more=[scratch_spec(self.space)], budget_bytes=budget_bytes
-        )
-        self.space.account = self.manager.account(SCRATCH)
-        self.manager.load()
-
-    def status(self, module: ModuleName) -> ModuleStatus:
-        """Return what is reported of a module."""
-        return next(each for each in self.manager.report().modules if each.module == module)
-
-    def settle(self, seconds: float = 0.6, times: int = 10) -> None:
-        """Let time pass and moves be made."""
-        for _ in range(times):
-            self.clock.advance(seconds)
-            self.manager.make_moves()
-
-    def bring(self, *modules: ModuleName) -> None:
-        """Have modules brought home."""
-        future = self.manager.prepare(modules)
-        self.manager.make_moves()
-        future.result(0)
 
 
 @pytest.fixture

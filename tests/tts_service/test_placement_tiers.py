@@ -13,8 +13,8 @@ from tts_service.types import ModuleName
 
 DEVICE, HOST, DISK = Tier.DEVICE, Tier.HOST, Tier.DISK
 HURRIED = Urgency.WHEN_UNLEASED
-HOST_SHORT = Shortage(ceiling_bytes=None, retry_seconds=5.0, rest_seconds=0.1)
-DEVICE_SHORT = Shortage(ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1)
+HOST_SHORT = Shortage(module=ModuleName("d"), ceiling_bytes=None, retry_seconds=5.0, rest_seconds=0.1)
+DEVICE_SHORT = Shortage(module=ModuleName("d"), ceiling_bytes=0, retry_seconds=5.0, rest_seconds=0.1)
 
 
 def _moves(decision: Decision) -> list[str]:

@@ -92,19 +92,29 @@ def test_shortage_takes_what_is_at_home_for_all_that_fits() -> None:
     short = fall_short(begin_move(situation("bc"), HOMEWARD), A, now_seconds=0.0)
 
     assert short.shortage == Shortage(
-        ceiling_bytes=50, retry_seconds=RETRY_FIRST_SECONDS, rest_seconds=RETRY_FIRST_SECONDS
+        module=A, ceiling_bytes=50, retry_seconds=RETRY_FIRST_SECONDS, rest_seconds=RETRY_FIRST_SECONDS
     )
 
 
-def test_shortage_is_over_when_a_module_has_come_home() -> None:
+def test_shortage_is_over_when_the_module_that_met_it_has_come_home() -> None:
     """A success proves that there is memory again; an eviction proves nothing."""
-    short = replace(
-        situation("b"), shortage=Shortage(ceiling_bytes=0, retry_seconds=1.0, rest_seconds=RETRY_FIRST_SECONDS)
-    )
+    short = replace(situation("b"), shortage=_short_of(A))
     home = arrive(begin_move(short, HOMEWARD), HOMEWARD, home_bytes=10, now_seconds=1.0)
     gone = arrive(begin_move(replace(home, shortage=short.shortage), OUTWARD), OUTWARD, home_bytes=10, now_seconds=1.0)
 
     assert (None, short.shortage) == (home.shortage, gone.shortage)
+
+
+def test_shortage_goes_on_when_another_module_has_come_home() -> None:
+    """It only shows how much fits: the one that waits has its rest, or both would send each other away for ever."""
+    short = replace(situation("b"), shortage=_short_of(ModuleName("d")))
+    home = arrive(begin_move(short, HOMEWARD), HOMEWARD, home_bytes=10, now_seconds=1.0)
+
+    assert replace(_short_of(ModuleName("d")), ceiling_bytes=30) == home.shortage
+
+
+def _short_of(module: ModuleName) -> Shortage:
+    return Shortage(module=module, ceiling_bytes=0, retry_seconds=1.0, rest_seconds=RETRY_FIRST_SECONDS)
 
 
 def test_bytes_of_modules_do_not_depend_on_where_they_are() -> None:

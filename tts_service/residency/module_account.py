@@ -1,8 +1,6 @@
 """Where a module that grows at home has its bytes booked, and is kept for what is in it."""
 
 from tts_service.residency.guard import Guard
-from tts_service.residency.situation import occupied_bytes
-from tts_service.residency.wishes import budget_bytes
 from tts_service.types import ModuleName
 
 
@@ -19,11 +17,7 @@ class ModuleAccount:
     def grow(self, byte_count: int) -> bool:
         """Book so many bytes more if the budget holds them beside what is there; tells whether it does."""
         with self._guard.changing() as register:
-            budget = budget_bytes(register.situation.wishes)
-            fits = budget is None or occupied_bytes(register.situation) + byte_count <= budget
-            if fits:
-                register.resize(self._module, byte_count)
-        return fits
+            return register.grow(self._module, byte_count)
 
     def note(self, byte_count: int) -> None:
         """Book a change that has happened."""

@@ -12,12 +12,10 @@ import torch
 
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.device_driver import DeviceDriverError, DeviceEvent, DeviceMemoryError
+from tts_service.residency.growth import RETRY_SECONDS, RoomWantedError
 from tts_service.residency.mapping import map_memory, whole_granules
 from tts_service.residency.raw_tensor import storage_over, strided_over
 from tts_service.residency.scratch_space import ScratchSpace
-
-RETRY_SECONDS = 1.0
-"""After which it makes sense to ask for pages again: others have ended, or something has left."""
 
 
 class PageArena:
@@ -76,11 +74,12 @@ class PageArena:
     def take(self, count: int) -> list[int]:
         """Return the numbers of so many pages, now one's own: all or none.
 
-        Raises ServiceError DEVICE_MEMORY if there are not as many, or no memory for them.
+        Raises ServiceError DEVICE_MEMORY if there are not as many, RoomWantedError if there is no memory for them.
         """
         with self._lock:
             if count > len(self._free):
-                raise _no_pages(count, f"{len(self._free)} are free")
+                message = f"{count} pages more are needed, and {len(self._free)} are free"
+                raise ServiceError(Reason.DEVICE_MEMORY, message, retry_after_seconds=RETRY_SECONDS)
             taken = sorted(self._free, key=lambda page: (page not in self._mapped, page))[:count]
             self._free.difference_update(taken)
         self._space.account.keep(count)
@@ -138,7 +137,8 @@ class PageArena:
             return
         lacking_bytes = len(pages) * self._page_bytes
         if not self._space.account.grow(lacking_bytes):
-            raise _no_pages(wanted, f"the budget does not hold {lacking_bytes} bytes more")
+            obstacle = f"the budget does not hold {lacking_bytes} bytes more"
+            raise self._no_room(lacking_bytes, f"{wanted} pages more are needed, and {obstacle}")
         mapped: list[int] = []
         try:
             with self._space.moving():
@@ -147,10 +147,15 @@ class PageArena:
                     self._space.with_memory(partial(self._map, page))
                     mapped.append(page)
         except DeviceMemoryError as error:
-            raise _no_pages(wanted, "the device has no memory for them") from error
+            lacking_bytes -= len(mapped) * self._page_bytes
+            message = f"{wanted} pages more are needed, and the device has no memory for them"
+            raise self._no_room(lacking_bytes, message, is_short=True) from error
         finally:
             if len(mapped) < len(pages):
                 self._space.account.note((len(mapped) - len(pages)) * self._page_bytes)
+
+    def _no_room(self, byte_count: int, message: str, *, is_short: bool = False) -> RoomWantedError:
+        return RoomWantedError(self._space.name, byte_count, message, is_short=is_short)
 
     def _release(self, pages: Sequence[int]) -> None:
         with self._lock:
@@ -182,8 +187,3 @@ class PageArena:
         within = torch.empty(shape, device="meta").stride()
         stride = (self._page_bytes // dtype.itemsize, *within)
         return strided_over(storage, device, dtype=dtype, shape=(self._pages, *shape), stride=stride)
-
-
-def _no_pages(wanted: int, obstacle: str) -> ServiceError:
-    message = f"{wanted} pages more are needed, and {obstacle}"
-    return ServiceError(Reason.DEVICE_MEMORY, message, retry_after_seconds=RETRY_SECONDS)

@@ -20,13 +20,14 @@ from tts_service.residency.away_moves import away_moves
 from tts_service.residency.completion import is_done, overruled
 from tts_service.residency.departures import BUDGET, Departure, can_go, goes_anyway, making_room, voluntary
 from tts_service.residency.leases import Request
+from tts_service.residency.making_room import fits_for_good, room_limit_bytes, victims
 from tts_service.residency.situation import (
     Move,
     Residence,
     Situation,
+    at_home_or_coming,
     away_from_home,
     bytes_of,
-    comes_home,
     destination,
     fits,
     held_up,
@@ -35,7 +36,7 @@ from tts_service.residency.situation import (
     settled_home,
 )
 from tts_service.residency.types import Authority, ModuleState, PendingMove
-from tts_service.residency.wishes import Wish, budget_authority, budget_bytes, pinned, wish_for
+from tts_service.residency.wishes import Wish, budget_authority, pinned, wish_for
 from tts_service.types import ModuleName
 
 MOVING = "moving"
@@ -127,18 +128,18 @@ def _plan(situation: Situation, waiting: tuple[Request, ...]) -> _Plan:
     """Plan who is to be at home: the first request and the pins whatever it takes, others as far as there is room."""
     first = waiting[0].modules if waiting else frozenset()
     keepers = first | pinned(situation.wishes, home=situation.home) | situation.leases.keeps.keys()
-    victims = _victims(situation, keepers)
-    planned = keepers | (_at_home_or_coming(situation) - victims)
+    leaving = victims(situation, keepers)
+    planned = keepers | (at_home_or_coming(situation) - leaving)
     coming = dict.fromkeys(_in_order(situation, first), Authority.DEMAND)
     for request in waiting[1:]:
-        if fits(situation, planned | request.modules):
+        if fits_for_good(situation, planned | request.modules):
             planned |= request.modules
             coming |= dict.fromkeys(_in_order(situation, request.modules), Authority.DEMAND)
     for module, authority in _wanted_home(situation):
-        if fits(situation, planned | {module}):
+        if fits_for_good(situation, planned | {module}):
             planned |= {module}
         coming.setdefault(module, authority)
-    return _Plan(planned=planned, victims=victims, coming=tuple(coming.items()))
+    return _Plan(planned=planned, victims=leaving, coming=tuple(coming.items()))
 
 
 def _wanted_home(situation: Situation) -> tuple[tuple[ModuleName, Authority], ...]:
@@ -152,42 +153,11 @@ def _wanted_home(situation: Situation) -> tuple[tuple[ModuleName, Authority], ..
     return tuple((module, wish.authority) for module, wish in wishes)
 
 
-def _victims(situation: Situation, keepers: frozenset[ModuleName]) -> frozenset[ModuleName]:
-    """Choose who makes room: the coldest unclaimed first, and no more than needed."""
-    limit = _limit_bytes(situation)
-    if limit is None:
-        return frozenset()
-    excess = bytes_of(situation, _at_home_or_coming(situation) | keepers) - limit
-    movable = (each for each in situation.residences if settled_home(situation, each) and each.module not in keepers)
-    chosen: list[Residence] = []
-    for residence in sorted(movable, key=lambda each: _warmth(situation, each)):
-        if excess > 0 and residence.home_bytes:
-            chosen.append(residence)
-            excess -= residence.home_bytes
-    # A cold module may stay after all if a warmer one, which must leave, makes enough room alone.
-    for residence in tuple(chosen):
-        if excess + residence.home_bytes <= 0:
-            chosen.remove(residence)
-            excess += residence.home_bytes
-    return frozenset(residence.module for residence in chosen)
-
-
-def _warmth(situation: Situation, residence: Residence) -> tuple[bool, bool, bool, float, int]:
-    """Order modules from the first to leave to the last; of those never used, the later in the data path is colder."""
-    return (
-        residence.module not in situation.leaving,
-        residence.module in situation.leases.claims,
-        residence.module in situation.leases.held,
-        situation.leases.last_use_seconds.get(residence.module, float("-inf")),
-        -situation.residences.index(residence),
-    )
-
-
 def _departures(
     situation: Situation, plan: _Plan, waiting: tuple[Request, ...], *, now_seconds: float
 ) -> tuple[Departure, ...]:
     needed: frozenset[ModuleName] = frozenset().union(*(request.modules for request in waiting))
-    authority = Authority.DEMAND if waiting else budget_authority(situation.wishes)
+    authority = Authority.DEMAND if waiting or situation.growths else budget_authority(situation.wishes)
     departures: list[Departure] = []
     for residence in situation.residences:
         if residence.module in plan.victims:
@@ -238,7 +208,7 @@ def _roomless(
         request.ticket
         for request in waiting
         if not short.isdisjoint(request.modules) or not request.modules <= plan.planned
-    )
+    ) | {growth.ticket for growth in situation.growths}
 
 
 def _room_bytes(situation: Situation, residence: Residence, authority: Authority, *, now_seconds: float) -> int | None:
@@ -247,7 +217,7 @@ def _room_bytes(situation: Situation, residence: Residence, authority: Authority
         unhurried = authority is not Authority.DEMAND
         if unhurried or now_seconds < situation.shortage.retry_seconds:
             return -1
-    return budget_bytes(situation.wishes)
+    return room_limit_bytes(situation)
 
 
 def _without_old_shortage(situation: Situation, *, now_seconds: float) -> Situation:
@@ -256,21 +226,8 @@ def _without_old_shortage(situation: Situation, *, now_seconds: float) -> Situat
     return replace(situation, shortage=None) if old else situation
 
 
-def _limit_bytes(situation: Situation) -> int | None:
-    """Return what may be at home in the end: the budget, and no more than fitted when memory was found short."""
-    bounds = [budget_bytes(situation.wishes)]
-    if situation.shortage is not None and situation.leases.waiting:
-        bounds.append(situation.shortage.ceiling_bytes)
-    return min((bound for bound in bounds if bound is not None), default=None)
-
-
 def _settled_home(situation: Situation) -> frozenset[ModuleName]:
     return frozenset(each.module for each in situation.residences if settled_home(situation, each))
-
-
-def _at_home_or_coming(situation: Situation) -> frozenset[ModuleName]:
-    coming = frozenset(each.module for each in situation.residences if comes_home(situation, each))
-    return _settled_home(situation) | coming
 
 
 def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[ModuleName, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tts_service.errors import ServiceError
-from tts_service.residency import leases, waiting
+from tts_service.residency import growth, leases, waiting
 from tts_service.residency.departures import BUDGET, LEASED
 from tts_service.residency.history import MoveTally
 from tts_service.residency.module_store import Brought
@@ -25,6 +25,7 @@ from tts_service.residency.situation import (
     bytes_of,
     fall_short,
     in_use,
+    occupied_bytes,
     residence_of,
     resized,
     restored_from,
@@ -67,7 +68,7 @@ class Register:
             return self._refuse(self._room.tickets(), waiting.closing_error())
         if not self.opened:
             return []
-        outcomes = self._dismiss_overdue(now_seconds=now_seconds)
+        outcomes = [*self._dismiss_overdue(now_seconds=now_seconds), *self._refuse_growths()]
         while True:
             self.decision = decide(self.situation, now_seconds=now_seconds)
             self.situation = replace(self.situation, leaving=self.decision.leaving)
@@ -76,6 +77,7 @@ class Register:
             if not followed and not self.decision.moves:
                 break
             outcomes += followed
+        outcomes += self._grant_growths()
         directive = self.situation.wishes.directive
         if directive is not None and self.decision.settled:
             self.applied_version = directive.version
@@ -116,6 +118,24 @@ class Register:
         """Let a request wait its turn."""
         waiter = self._room.enter(modules, holds=holds, now_seconds=now_seconds, timeout_seconds=timeout_seconds)
         self._replace_leases(leases.ask(self.situation.leases, waiter.request))
+        return waiter
+
+    def grow(self, module: ModuleName, byte_count: int) -> bool:
+        """Book so many bytes more for a module at home if they fit; tells whether they do."""
+        grown = growth.taken(self.situation, module, byte_count)
+        if fits := growth.has_room(grown, occupied_bytes(grown)):
+            self.situation = grown
+        return fits
+
+    def make_room(self, wanted: growth.RoomWantedError, *, now_seconds: float, timeout_seconds: float) -> Waiter | None:
+        """Let idle modules leave for a growth, which waits; None if that would not make room."""
+        modules = frozenset({wanted.module})
+        waiter = self._room.enter(modules, holds=False, now_seconds=now_seconds, timeout_seconds=timeout_seconds)
+        begun = growth.begun(self.situation, wanted, ticket=waiter.request.ticket)
+        if begun is None:
+            self._room.leave(waiter.request.ticket)
+            return None
+        self.situation = begun
         return waiter
 
     def withdraw(self, waiter: Waiter) -> bool:
@@ -159,13 +179,8 @@ class Register:
             self.tally.restored(move.module, home_bytes=brought.home_bytes, seconds=brought.seconds, source=move.source)
             if move.source is not Tier.HOST and brought.copy_seconds is not None:
                 self.tally.timed(move.module, seconds=brought.copy_seconds, source=Tier.HOST)
-        self.situation = arrive(
-            self.situation,
-            move,
-            home_bytes=brought.home_bytes,
-            host_bytes=brought.host_bytes,
-            now_seconds=now_seconds,
-        )
+        at_home, on_host = brought.home_bytes, brought.host_bytes
+        self.situation = arrive(self.situation, move, home_bytes=at_home, host_bytes=on_host, now_seconds=now_seconds)
 
     def went(self, move: Move, evicted: Evicted, *, now_seconds: float) -> None:
         """Note that a module has gone further away; from home, that was an eviction."""
@@ -247,6 +262,16 @@ class Register:
             outcomes.append(self._room.serve(request.ticket))
         return outcomes
 
+    def _grant_growths(self) -> list[Outcome]:
+        if not growth.has_room(self.situation, occupied_bytes(self.situation)):
+            return []
+        return [self._room.serve(each.ticket) for each in self.situation.growths if each.ticket in self._room]
+
+    def _refuse_growths(self) -> list[Outcome]:
+        hopeless = self.situation.growths if growth.is_hopeless(self.situation) else ()
+        waiting_ones = [each for each in hopeless if each.ticket in self._room]
+        return [one for each in waiting_ones for one in self._refuse((each.ticket,), growth.hopeless_error(each))]
+
     def _refuse_hopeless(self) -> list[Outcome]:
         budget = budget_bytes(self.situation.wishes) or 0
         return [
@@ -267,6 +292,7 @@ class Register:
         return [self._room.refuse(ticket, error) for ticket in tickets]
 
     def _forget(self, tickets: tuple[int, ...]) -> None:
+        self.situation = growth.ended(self.situation, frozenset(tickets))
         self._replace_leases(leases.withdraw(self.situation.leases, frozenset(tickets)))
 
     def _replace_leases(self, changed: leases.Leases) -> None:

@@ -55,15 +55,30 @@ class Residence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """A restore found no memory: no more than `ceiling_bytes` fit now, and the next attempt is at `retry_seconds`.
+    """A restore of `module` found no memory: no more than `ceiling_bytes` fit now, and it is tried at `retry_seconds`.
 
     `ceiling_bytes` None: host memory was short on the way to a home on the device, and whoever left home would free
-    none of it. That holds up only what comes from disk.
+    none of it. That holds up only what comes from disk. `is_futile`: all that could leave has left, and in vain.
     """
 
+    module: ModuleName
     ceiling_bytes: int | None
     retry_seconds: float
     rest_seconds: float
+    is_futile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Room that is kept for a module at home to grow by (see `growth`).
+
+    `ceiling_bytes`: what was at home when the device had no memory left for it, None if only the budget lacks.
+    """
+
+    ticket: int
+    module: ModuleName
+    byte_count: int
+    ceiling_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +96,7 @@ class Situation:
     leases: Leases = field(default_factory=Leases)
     leaving: frozenset[ModuleName] = frozenset()
     shortage: Shortage | None = None
+    growths: tuple[Growth, ...] = ()
 
 
 def residence_of(situation: Situation, module: ModuleName) -> Residence:
@@ -169,10 +185,22 @@ def home_bytes(situation: Situation) -> int:
 
 def occupied_bytes(situation: Situation) -> int:
     """Return what modules hold in their home tier, or are about to."""
-    return sum(
+    return growing_bytes(situation) + sum(
         residence.home_bytes
         for residence in situation.residences
         if residence.tier is situation.home or comes_home(situation, residence)
+    )
+
+
+def growing_bytes(situation: Situation) -> int:
+    """Return what room is kept for."""
+    return sum(growth.byte_count for growth in situation.growths)
+
+
+def at_home_or_coming(situation: Situation) -> frozenset[ModuleName]:
+    """Return the modules that are at home and stay, so far, and those on their way there."""
+    return frozenset(
+        each.module for each in situation.residences if settled_home(situation, each) or comes_home(situation, each)
     )
 
 
@@ -195,7 +223,7 @@ def begin_move(situation: Situation, move: Move) -> Situation:
 def arrive(
     situation: Situation, move: Move, *, home_bytes: int, host_bytes: int | None = None, now_seconds: float
 ) -> Situation:
-    """Note that a module has arrived; if it came home, memory is not short any more. `host_bytes` None: as before."""
+    """Note that a module has arrived; at home, it shows what fits. `host_bytes` None: as before."""
     residence = residence_of(situation, move.module)
     arrived = _with(
         situation,
@@ -209,7 +237,7 @@ def arrive(
             home_since_seconds=now_seconds if move.target is situation.home else residence.home_since_seconds,
         ),
     )
-    return replace(arrived, shortage=None) if move.target is situation.home else arrived
+    return replace(arrived, shortage=_shown(arrived, move.module)) if move.target is situation.home else arrived
 
 
 def resized(situation: Situation, module: ModuleName, change_bytes: int) -> Situation:
@@ -231,10 +259,14 @@ def fall_short(situation: Situation, module: ModuleName, *, tier: Tier = Tier.DI
     stayed = _stranded(situation, module, tier, ModuleState.RESTING)
     last = situation.shortage
     rest_seconds = RETRY_FIRST_SECONDS if last is None else min(2 * last.rest_seconds, RETRY_LONGEST_SECONDS)
+    once_futile = last is not None and last.module == module and last.is_futile
+    can_leave = (each for each in stayed.residences if settled_home(stayed, each) and not in_use(stayed, each.module))
     shortage = Shortage(
+        module=module,
         ceiling_bytes=home_bytes(stayed) if tier - 1 == situation.home else None,
         retry_seconds=now_seconds + rest_seconds,
         rest_seconds=rest_seconds,
+        is_futile=once_futile or not any(each.home_bytes for each in can_leave),
     )
     return replace(stayed, shortage=shortage)
 
@@ -243,6 +275,20 @@ def held_up(situation: Situation, residence: Residence) -> bool:
     """Tell whether a shortage of memory keeps a module that is not at home from coming nearer."""
     shortage = situation.shortage
     return shortage is not None and (shortage.ceiling_bytes is not None or residence.tier is Tier.DISK)
+
+
+def _shown(situation: Situation, arrived: ModuleName) -> Shortage | None:
+    """Return what is left of a shortage when a module has come home.
+
+    It is over for the module that met it. Another one only shows that as much as is there fits. If that ended it, the
+    two could send each other away without a rest.
+    """
+    shortage = situation.shortage
+    if shortage is None or shortage.module == arrived:
+        return None
+    if shortage.ceiling_bytes is None:
+        return shortage
+    return replace(shortage, ceiling_bytes=max(shortage.ceiling_bytes, home_bytes(situation)))
 
 
 def _stranded(situation: Situation, module: ModuleName, tier: Tier, state: ModuleState) -> Situation:
