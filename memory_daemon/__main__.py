@@ -1,13 +1,8 @@
-"""Composition root of the memory daemon: settings, collaborators, signals, and the order of beginning and ending."""
+"""The command `memory-daemon`: settings, signals, exit codes; `assembly` puts together what runs."""
 
 import contextlib
-import importlib.metadata
-import os
-import random
 import signal
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -15,34 +10,15 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from memory_daemon.admin import PolicyService, make_server
-from memory_daemon.board import Board, Status
-from memory_daemon.config import ConfigError, DaemonConfig, described_settings, initial_policy, load_config
-from memory_daemon.director import Director
+from memory_daemon.assembly import assemble, installed_version
+from memory_daemon.config import ConfigError, described_settings, load_config
 from memory_daemon.errors import StartupError
-from memory_daemon.gpu_memory import GpuMemory
-from memory_daemon.journal import Journal
-from memory_daemon.journal_records import Started
-from memory_daemon.link import Greeting, Link
-from memory_daemon.links import Links
 from memory_daemon.logs import configure_logs
-from memory_daemon.loop import Loop, Wakeup
-from memory_daemon.marks import GPU_POLICY, HOST_POLICY
-from memory_daemon.override_store import OverrideStore
-from memory_daemon.policy_socket import take_place
-from memory_daemon.profile_files import overlaid, profile_numbers
-from memory_daemon.recorder import Recorder
-from memory_daemon.rehearsal import Rehearsal
-from memory_daemon.sampler import Sampler, load_nvml
-from memory_daemon.state_folder import LOCK, holder_id, make_folder, take_lock
-from memory_daemon.store import PolicyStore
-from memory_daemon.types import HOST, DeviceId, SampleFailed
+from memory_daemon.loop import Wakeup
+from memory_daemon.metrics import Metrics
 
 EXIT_FAILED = 1
 EXIT_MISUSED = 2
-STOP_SECONDS = 2.0
-JOURNAL = "journal"
-STATE_WAY_OUT = "stop it, or give this one a --state-dir of its own"
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +68,10 @@ def command(
     high: Annotated[str | None, typer.Option(help="Mark, at least low.")] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide, but send no directive.")] = None,
     takeover: Annotated[bool | None, typer.Option("--takeover", help="Replace a daemon that governs now.")] = None,
+    metrics: Annotated[
+        bool | None, typer.Option("--metrics/--no-metrics", help="Answer Prometheus' scrapes, or not.")
+    ] = None,
+    metrics_address: Annotated[str | None, typer.Option(help="HOST:PORT for scrapes; loopback by default.")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     show_settings: Annotated[bool, typer.Option("--show-settings", help="List every setting and exit.")] = False,
@@ -99,7 +79,7 @@ def command(
 ) -> None:
     """Read the settings and run until a signal."""
     if version:
-        typer.echo(f"memory-daemon {_version()}")
+        typer.echo(f"memory-daemon {installed_version()}")
         return
     if show_settings:
         typer.echo("\n".join(described_settings()))
@@ -116,6 +96,7 @@ def command(
         profile=profile,
         log_format=log_format,
         log_level=log_level,
+        metrics=_given(enabled=metrics, address=metrics_address) or None,
         policy=policy or None,
     )
     raise typer.Exit(_run(config, flags))
@@ -130,143 +111,15 @@ def _run(path: Path | None, flags: dict[str, Any]) -> int:
         config = load_config(path, flags)
         configure_logs(log_format=config.log_format, log_level=config.log_level)
         with contextlib.ExitStack() as stack:
-            wakeup = Wakeup(clock=time.monotonic)
+            metrics = Metrics(config, version=installed_version())
+            wakeup = metrics.pace()
             stack.enter_context(_signals(wakeup))
-            _start(config, wakeup, stack).run(wakeup)
+            assemble(config, wakeup, stack, reread=lambda: load_config(path, flags), metrics=metrics).run(wakeup)
             _log.info("stopping")
     except StartupError as error:
         typer.echo(f"memory-daemon: {error}", err=True)
         return EXIT_MISUSED if isinstance(error, ConfigError) else EXIT_FAILED
     return 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What outlives a restart."""
-
-    holder_id: str
-    policies: PolicyStore
-    overrides: OverrideStore
-    journal: Journal
-
-
-def _start(config: DaemonConfig, wakeup: Wakeup, stack: contextlib.ExitStack) -> Loop:
-    """Begin everything but the loop; the stack ends it in the opposite order."""
-    sampler = Sampler(
-        gpus=GpuMemory(load=load_nvml), cgroup_root=config.cgroup_root, clock=time.monotonic, unix_clock=time.time
-    )
-    stack.callback(sampler.close)
-    devices = _devices(config, sampler)
-    kept = _load(config, devices, stack)
-    board = Board(first=Status(holder_id=kept.holder_id, kept=kept.policies.current), watchers_maximum=config.watchers)
-    service = PolicyService(
-        policies=kept.policies,
-        overrides=kept.overrides,
-        board=board,
-        write=kept.journal.write,
-        wake=wakeup.wake,
-        unix_clock=time.time,
-        rehearsal=Rehearsal(journal_folder=config.effective_state_dir / JOURNAL),
-    )
-    _serve(config, service, board, stack)
-    links = _make_links(config, kept.holder_id, wakeup)
-    stack.callback(links.close, STOP_SECONDS)
-    recorder = Recorder(write=kept.journal.write, clock=time.monotonic)
-    kept.journal.write(Started(holder_id=kept.holder_id, version=_version(), policy=kept.policies.current.policy))
-    _announce(config, devices, kept.holder_id)
-    return Loop(
-        sampler=sampler,
-        services=links,
-        policies=kept.policies,
-        overrides=kept.overrides,
-        director=Director(mailboxes=links, recorder=recorder),
-        recorder=recorder,
-        board=board,
-        clock=time.monotonic,
-        devices=devices,
-        floors_bytes=config.floors_bytes,
-    )
-
-
-def _devices(config: DaemonConfig, sampler: Sampler) -> tuple[DeviceId, ...]:
-    """Return what is watched whether or not a service computes in it."""
-    if config.cgroup_root is not None and not config.cgroup_root.is_dir():
-        raise ConfigError(f"cgroup_root: {config.cgroup_root} is no folder")
-    if config.memory == "host":
-        return (HOST,)
-    found = sampler.gpus()
-    reason = found.reason if isinstance(found, SampleFailed) else "there is none"
-    if not isinstance(found, SampleFailed) and found:
-        return found
-    if config.memory == "gpu":
-        raise StartupError(f"no GPU can be watched: {reason}; use --memory host to watch host memory")
-    _log.info("watching_host_memory", reason=f"no GPU: {reason}")
-    return (HOST,)
-
-
-def _load(config: DaemonConfig, devices: tuple[DeviceId, ...], stack: contextlib.ExitStack) -> _Kept:
-    """Take the state folder and read what an earlier run kept."""
-    folder = config.effective_state_dir
-    numbers = overlaid(profile_numbers(config.profile), config.policy) if config.profile else config.policy
-    initial = initial_policy(numbers, HOST_POLICY if devices == (HOST,) else GPU_POLICY)
-    make_folder(folder, 0o700)
-    stack.callback(os.close, take_lock(folder / LOCK, STATE_WAY_OUT))
-    policies = PolicyStore(folder=folder, initial=initial, unix_clock=time.time)
-    overrides = OverrideStore(folder=folder, unix_clock=time.time)
-    journal = Journal(
-        folder=folder / JOURNAL,
-        size_maximum_bytes=config.journal_file_bytes,
-        files=config.journal_files,
-        unix_clock=time.time,
-    )
-    stack.callback(journal.close)
-    for loaded in (policies.load(), overrides.load()):
-        if loaded.trouble:
-            _log.error("kept_file_unusable", trouble=loaded.trouble)
-    if policies.current.revision:
-        _log.warning(
-            "policy_from_earlier_run",
-            note="it was changed while the daemon ran, and wins over the configuration",
-            revision=policies.current.revision,
-            by=policies.current.updated_by,
-        )
-    return _Kept(holder_id=holder_id(folder), policies=policies, overrides=overrides, journal=journal)
-
-
-def _serve(config: DaemonConfig, service: PolicyService, board: Board, stack: contextlib.ExitStack) -> None:
-    """Answer operators; at the end watchers are sent home first."""
-    place = take_place(config.effective_policy_socket, config.policy_folder_mode)
-    stack.callback(place.release)
-    server = make_server(service, watchers_maximum=config.watchers)
-    try:
-        server.add_insecure_port(place.address)
-    except RuntimeError as error:
-        raise StartupError(f"{place.path} cannot be bound: {error}; choose another --policy-socket") from error
-    place.open_to_group()
-    server.start()
-    stack.callback(lambda: server.stop(STOP_SECONDS).wait(STOP_SECONDS))
-    stack.callback(board.close)
-
-
-def _make_links(config: DaemonConfig, holder: str, wakeup: Wakeup) -> Links:
-    greeting = Greeting(holder_id=holder, display_name=config.display_name, takeover=config.takeover)
-    jitter = random.Random()  # noqa: S311 - Spreads retries; it guards nothing.
-
-    def make_link(socket: Path) -> Link:
-        return Link(socket=socket, greeting=greeting, clock=time.monotonic, jitter=jitter.random, on_change=wakeup.wake)
-
-    return Links(folder=config.effective_services_dir, sockets=config.sockets, make_link=make_link)
-
-
-def _announce(config: DaemonConfig, devices: tuple[DeviceId, ...], holder: str) -> None:
-    _log.info(
-        "listening",
-        policy_socket=str(config.effective_policy_socket),
-        services_dir=str(config.effective_services_dir),
-        state_dir=str(config.effective_state_dir),
-        devices=list(devices),
-        holder_id=holder,
-    )
 
 
 @contextlib.contextmanager
@@ -283,10 +136,6 @@ def _signals(wakeup: Wakeup) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _version() -> str:
-    return importlib.metadata.version("greenroom")
 
 
 if __name__ == "__main__":

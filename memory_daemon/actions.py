@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from memory_daemon.decision import Decision, Named, Scene, give_back_words
-from memory_daemon.orders import Check, DeviceState, Order, open_orders, with_orders
-from memory_daemon.predictions import Prediction, predicted
-from memory_daemon.restores import Homecomer, next_home
-from memory_daemon.rhythm import slot_ends_seconds
-from memory_daemon.types import Pressure, Urgency, size_text
+from memory_daemon.masters import Shift, choose_shift, perform_shift, shift_order
+from memory_daemon.orders import Check, DeviceState, Order, open_orders, open_trims, with_orders
+from memory_daemon.predictions import predicted
+from memory_daemon.restores import Homecomer, next_home, prediction_of
+from memory_daemon.room_trust import called_into, given_up, trusted_bytes
+from memory_daemon.trims import Trim, next_number, trimmable_bytes
+from memory_daemon.types import Pressure, ServiceName, Tier, Urgency, size_text
 from memory_daemon.victims import Victim, batch, candidates
 
 VERIFY_SECONDS = 2.0
@@ -23,10 +25,11 @@ RECOVERY_GRACES = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveBack:
-    """Modules that shall leave, and orders that become urgent."""
+    """Modules that shall leave, orders that become urgent, and what services' allocators shall give back first."""
 
     victims: tuple[Victim, ...]
     hurried: Mapping[Named, Order]
+    trims: Mapping[ServiceName, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +46,17 @@ class CallOff:
     orders: Mapping[Named, Order]
 
 
-Action = GiveBack | BringHome | CallOff
+Action = GiveBack | BringHome | CallOff | Shift
 
 
 def choose(state: DeviceState, scene: Scene) -> Action | None:
     """Return what is to be done now; never anything on a reading that was acted on."""
-    if state.last is not None and scene.now_seconds <= state.last.seconds:
+    if scene.seen.frozen or (state.last is not None and scene.now_seconds <= state.last.seconds):
         return None
+    return _choose_for_device(state, scene) or choose_shift(state, scene.seen, scene.policy)
+
+
+def _choose_for_device(state: DeviceState, scene: Scene) -> GiveBack | BringHome | CallOff | None:
     match scene.pressure:
         case Pressure.CRITICAL:
             return _give_back(state, scene, critical=True)
@@ -74,6 +81,8 @@ def perform(state: DeviceState, scene: Scene, action: Action, decision: Decision
             names = ", ".join(module for _, module in orders)
             reason = f"{scene.free_words()}: {names} need not leave any more"
             return with_orders(state, dict.fromkeys(orders)), replace(decision, reason=reason)
+        case Shift():
+            return _perform_shift(state, scene, action, decision)
         case _:
             assert_never(action)
 
@@ -113,11 +122,33 @@ def _give_back(state: DeviceState, scene: Scene, *, critical: bool) -> GiveBack 
         order.size_bytes
         for named, order in waiting.items()
         if named in hurried or scene.now_seconds - order.since_seconds < VERIFY_SECONDS
-    )
+    ) + sum(trim.expected_bytes for trim in open_trims(state).values())
+    trims = _trims(state, scene, scene.need_bytes - coming_bytes)
+    if trims and not critical:
+        # What allocators keep costs next to nothing, and below low there is time to see how much of it comes.
+        return GiveBack(victims=(), hurried={}, trims=trims)
     residence_seconds = scene.policy.minimum_residence_seconds
     found = candidates(state, scene.seen, residence_seconds=residence_seconds, critical=critical)
-    victims = batch(found, scene.need_bytes - coming_bytes)
-    return GiveBack(victims=victims, hurried=hurried) if victims or hurried else None
+    victims = batch(found, scene.need_bytes - coming_bytes - sum(trims.values()))
+    return GiveBack(victims=victims, hurried=hurried, trims=trims) if victims or hurried or trims else None
+
+
+def _trims(state: DeviceState, scene: Scene, need_bytes: int) -> dict[ServiceName, int]:
+    """Return the services to ask for what their allocators keep, the most first, and no more than are needed."""
+    if not scene.policy.trim_cache:
+        return {}
+    minimum_bytes, now_seconds = scene.policy.trim_minimum_bytes, scene.now_seconds
+    kept = {
+        view.service: trimmable_bytes(
+            view.report.usage, state.services[view.service].trim, minimum_bytes=minimum_bytes, now_seconds=now_seconds
+        )
+        for view in scene.seen.services
+    }
+    asked: dict[ServiceName, int] = {}
+    for service, size_bytes in sorted(kept.items(), key=lambda each: (-each[1], each[0])):
+        if size_bytes and sum(asked.values()) < need_bytes:
+            asked[service] = size_bytes
+    return asked
 
 
 def _call_off(state: DeviceState) -> CallOff | None:
@@ -128,12 +159,9 @@ def _call_off(state: DeviceState) -> CallOff | None:
 def _bring_home(state: DeviceState, scene: Scene) -> BringHome | None:
     if not scene.policy.background_restore or not _is_rested(state, scene) or open_orders(state, leaves=False):
         return None
-    found = next_home(
-        state,
-        scene.seen,
-        room_bytes=-scene.need_bytes,
-        absence_seconds=scene.policy.minimum_absence_seconds,
-    )
+    free_bytes = trusted_bytes(state.room, scene.policy.minimum_absence_seconds, scene.now_seconds)
+    room_bytes = free_bytes - scene.marks.high_bytes
+    found = next_home(state, scene.seen, room_bytes=room_bytes, policy=scene.policy)
     return None if found is None else BringHome(module=found)
 
 
@@ -147,15 +175,44 @@ def _perform_give_back(
         for named, order in action.hurried.items()
     }
     leaving = {(victim.service, victim.status.module): _order_away(victim, urgency, scene) for victim in action.victims}
+    trimmed_bytes = sum(action.trims.values())
+    asked = _with_trims(state, action.trims, scene.now_seconds)
     check = Check(
         since_seconds=scene.now_seconds,
-        expected_bytes=sum(order.size_bytes for order in (*hurried.values(), *leaving.values())),
+        expected_bytes=trimmed_bytes + sum(order.size_bytes for order in (*hurried.values(), *leaving.values())),
         released_before={view.service: view.report.released_bytes for view in scene.seen.services},
         critical=critical,
+        trims={name: trim.number for name, trim in open_trims(asked).items()},
+        trimmed_bytes=trimmed_bytes,
     )
     calls_home = dict.fromkeys(open_orders(state, leaves=False))
-    ordered = replace(with_orders(state, calls_home | hurried | leaving), check=check)
-    return ordered, replace(decision, reason=give_back_words(scene, check), evict=(*hurried, *leaving))
+    ordered = replace(with_orders(asked, calls_home | hurried | leaving), check=check)
+    left = replace(ordered, room=given_up(state.room)) if hurried or leaving else ordered
+    return left, replace(
+        decision, reason=give_back_words(scene, check), evict=(*hurried, *leaving), trim=tuple(action.trims)
+    )
+
+
+def _with_trims(state: DeviceState, trims: Mapping[ServiceName, int], now_seconds: float) -> DeviceState:
+    services = dict(state.services)
+    for name, expected_bytes in trims.items():
+        number = next_number(services[name].trim)
+        trim = Trim(number=number, since_seconds=now_seconds, expected_bytes=expected_bytes)
+        services[name] = replace(services[name], trim=trim)
+    return replace(state, services=services)
+
+
+def _perform_shift(state: DeviceState, scene: Scene, shift: Shift, decision: Decision) -> tuple[DeviceState, Decision]:
+    orders = {
+        (service, status.module): shift_order(status, shift.tier, scene.now_seconds)
+        for service, status in shift.modules
+    }
+    host = perform_shift(state.host, shift, scene.policy, scene.now_seconds)
+    shifted = replace(with_orders(state, orders), host=host)
+    names = tuple(orders)
+    if shift.tier is Tier.DISK:
+        return shifted, replace(decision, reason=shift.reason, to_disk=names)
+    return shifted, replace(decision, reason=shift.reason, to_host=names)
 
 
 def _perform_bring_home(
@@ -163,21 +220,17 @@ def _perform_bring_home(
 ) -> tuple[DeviceState, Decision]:
     named = (found.service, found.status.module)
     rest_until_seconds = scene.now_seconds + scene.policy.cool_down_seconds
-    called = replace(with_orders(state, {named: _order_home(found, scene)}), rest_until_seconds=rest_until_seconds)
+    called = replace(
+        with_orders(state, {named: _order_home(found, scene)}),
+        rest_until_seconds=rest_until_seconds,
+        room=called_into(state.room, scene.now_seconds),
+    )
     room = f"{scene.free_words()}: room for {found.status.module} ({size_text(found.status.home_bytes)})"
     reason = f"{room}, which is used at this time of day" if found.ahead else room
-    if found.ahead:
-        called = replace(called, predictions=predicted(state.predictions, _prediction(found, scene)))
+    prediction = prediction_of(found, scene.sample, scene.policy)
+    if prediction is not None:
+        called = replace(called, predictions=predicted(state.predictions, prediction))
     return called, replace(decision, reason=reason, restore=(named,))
-
-
-def _prediction(found: Homecomer, scene: Scene) -> Prediction:
-    return Prediction(
-        service=found.service,
-        module=found.status.module,
-        uses=found.status.uses,
-        until_seconds=scene.now_seconds + slot_ends_seconds(scene.sample.unix_seconds),
-    )
 
 
 def _order_away(victim: Victim, urgency: Urgency, scene: Scene) -> Order:

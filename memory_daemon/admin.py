@@ -2,14 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import grpc
-import structlog
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc
+from memory_daemon.admin_answers import (
+    change_messages,
+    explanation_message,
+    freeze_of,
+    history_message,
+    past_seconds_of,
+    point_messages,
+    question_of,
+    undo_message,
+    undo_of,
+)
 from memory_daemon.admin_messages import (
+    DEFAULT_SERVICE,
     change_of,
+    freeze_message,
     names_of,
     override_message,
     override_of,
@@ -17,20 +30,23 @@ from memory_daemon.admin_messages import (
     policy_message,
     status_message,
 )
+from memory_daemon.audit import Audit
 from memory_daemon.board import Board
 from memory_daemon.errors import DaemonError, FieldViolation, Reason, bad_config
-from memory_daemon.journal_records import OverrideChanged, PolicyChanged, Record
-from memory_daemon.kept_policy import Change, KeptPolicy
-from memory_daemon.marks import Policy, changes
+from memory_daemon.explanations import explain_directive, explain_module
+from memory_daemon.history import history
+from memory_daemon.journal import journal_files
+from memory_daemon.kept_policy import Change, KeptPolicy, Undo
+from memory_daemon.link_view import LinkView
+from memory_daemon.marks import Policy
+from memory_daemon.past import since
 from memory_daemon.rehearsal import Rehearsal
 from memory_daemon.rehearsal_messages import candidates_of, response_of
 from memory_daemon.statuses import errors_as_statuses
-from memory_daemon.types import MemorySample, ModuleName, Override, ServiceName
+from memory_daemon.types import Freeze, MemorySample, ModuleName, ModuleStatus, Override, ServiceName
 
 THREADS_FOR_REQUESTS = 4
 REQUEST_BYTES_MAXIMUM = 64 * 1024
-
-_log = structlog.get_logger(__name__)
 
 
 class Policies(Protocol):
@@ -47,15 +63,24 @@ class Policies(Protocol):
     def update(self, change: Change, totals_bytes: tuple[int, ...]) -> tuple[KeptPolicy, KeptPolicy]:
         """Return the policy before, and as it is now (or would be); raises DaemonError."""
 
+    def undo(self, undo: Undo, totals_bytes: tuple[int, ...]) -> tuple[KeptPolicy, KeptPolicy]:
+        """Take changes back and return the policy before, and as it is now (or would be); raises DaemonError."""
+
 
 class Overrides(Protocol):
-    """The overrides in force."""
+    """The overrides and the freeze in force."""
 
     def set(self, override: Override) -> None:
         """Put one in force; raises DaemonError."""
 
     def clear(self, service: ServiceName, module: ModuleName) -> Override | None:
         """Take one back and return it; raises DaemonError."""
+
+    def set_freeze(self, freeze: Freeze) -> None:
+        """Put a freeze in force; raises DaemonError."""
+
+    def clear_freeze(self) -> Freeze | None:
+        """End the freeze and return it; raises DaemonError."""
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
@@ -67,18 +92,18 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         policies: Policies,
         overrides: Overrides,
         board: Board,
-        write: Callable[[Record], None],
-        wake: Callable[[], None],
+        audit: Audit,
         unix_clock: Callable[[], float],
         rehearsal: Rehearsal,
+        journal_folder: Path,
     ) -> None:
         self._policies = policies
         self._overrides = overrides
         self._board = board
-        self._write = write
-        self._wake = wake
+        self._audit = audit
         self._unix_clock = unix_clock
         self._rehearsal = rehearsal
+        self._journal_folder = journal_folder
 
     def __repr__(self) -> str:
         return f"<PolicyService {self._policies!r} {self._overrides!r}>"
@@ -89,7 +114,10 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         """Tell the policy in force."""
         del request
         with errors_as_statuses(context):
-            return policy_in_force_message(self._policies.current)
+            kept = self._policies.current
+            response = policy_in_force_message(kept)
+            response.changes.extend(change_messages(kept))
+            return response
 
     def UpdatePolicy(  # noqa: N802 - The method's name in the API.
         self, request: policy_pb2.UpdatePolicyRequest, context: grpc.ServicerContext
@@ -98,29 +126,34 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         with errors_as_statuses(context):
             change = change_of(request, self._policies.initial)
             before, after = self._policies.update(change, self._totals_bytes())
-            if not change.validate_only and after is not before:
-                changed = changes(before.policy, after.policy)
-                _log.info("policy_changed", by=change.requested_by, revision=after.revision, changes=changed)
-                self._write(
-                    PolicyChanged(
-                        requested_by=change.requested_by,
-                        revision=after.revision,
-                        changes=changed,
-                        policy=after.policy,
-                    )
-                )
-                self._wake()
+            if not change.validate_only:
+                self._audit.policy(before, after)
             return policy_pb2.UpdatePolicyResponse(policy=policy_message(after))
+
+    def UndoPolicy(  # noqa: N802 - The method's name in the API.
+        self, request: policy_pb2.UndoPolicyRequest, context: grpc.ServicerContext
+    ) -> policy_pb2.UndoPolicyResponse:
+        """Take changes of the policy back."""
+        with errors_as_statuses(context):
+            undo = undo_of(request)
+            before, after = self._policies.undo(undo, self._totals_bytes())
+            if not undo.validate_only:
+                self._audit.policy(before, after, undo=True)
+            return undo_message(before, after)
 
     def WatchStatus(  # noqa: N802 - The method's name in the API.
         self, request: policy_pb2.WatchStatusRequest, context: grpc.ServicerContext
     ) -> Iterator[policy_pb2.WatchStatusResponse]:
         """Tell what the daemon sees and does, now and after every tick."""
-        del request
         with errors_as_statuses(context), self._board.watch() as watcher:
             context.add_callback(watcher.leave)
+            past_seconds = past_seconds_of(request)
             for status in watcher.statuses():
-                yield status_message(status)
+                message = status_message(status)
+                if past_seconds:
+                    message.past.extend(point_messages(since(self._board.past, past_seconds)))
+                    past_seconds = 0.0
+                yield message
 
     def SetOverride(  # noqa: N802 - The method's name in the API.
         self, request: policy_pb2.SetOverrideRequest, context: grpc.ServicerContext
@@ -128,9 +161,9 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         """Put an operator's wish for one module in force."""
         with errors_as_statuses(context):
             override = override_of(request, self._unix_clock())
-            self._check_known(override)
+            self._known(override.service, override.module)
             self._overrides.set(override)
-            self._note("set", request.requested_by, override)
+            self._audit.override("set", request.requested_by, override)
             return policy_pb2.SetOverrideResponse(override=override_message(override))
 
     def ClearOverride(  # noqa: N802 - The method's name in the API.
@@ -141,8 +174,47 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             service, module = names_of(request.service, request.module, request.requested_by, "")
             cleared = self._overrides.clear(service, module)
             if cleared is not None:
-                self._note("cleared", request.requested_by, cleared)
+                self._audit.override("cleared", request.requested_by, cleared)
             return policy_pb2.ClearOverrideResponse()
+
+    def SetFreeze(  # noqa: N802 - The method's name in the API.
+        self, request: policy_pb2.SetFreezeRequest, context: grpc.ServicerContext
+    ) -> policy_pb2.SetFreezeResponse:
+        """Let nothing move, as far as the daemon decides."""
+        with errors_as_statuses(context):
+            freeze = freeze_of(request, self._unix_clock())
+            self._overrides.set_freeze(freeze)
+            self._audit.freeze("set", request.requested_by, freeze)
+            return policy_pb2.SetFreezeResponse(freeze=freeze_message(freeze))
+
+    def ClearFreeze(  # noqa: N802 - The method's name in the API.
+        self, request: policy_pb2.ClearFreezeRequest, context: grpc.ServicerContext
+    ) -> policy_pb2.ClearFreezeResponse:
+        """Let modules move again, if they were frozen."""
+        with errors_as_statuses(context):
+            cleared = self._overrides.clear_freeze()
+            if cleared is not None:
+                self._audit.freeze("cleared", request.requested_by, cleared)
+            return policy_pb2.ClearFreezeResponse()
+
+    def ExplainPlacement(  # noqa: N802 - The method's name in the API.
+        self, request: policy_pb2.ExplainPlacementRequest, context: grpc.ServicerContext
+    ) -> policy_pb2.ExplainPlacementResponse:
+        """Tell why modules are where they are, and why the last directive was sent."""
+        with errors_as_statuses(context):
+            status, past, now_unix_seconds = self._board.status, self._board.past, self._unix_clock()
+            service = ServiceName(request.service or DEFAULT_SERVICE)
+            view, modules = self._known(service, ModuleName(request.module) if request.module else None)
+            explained = [explain_module(status, past, view, module, now_unix_seconds) for module in modules]
+            return explanation_message(explained, explain_directive(status, past, view, now_unix_seconds))
+
+    def GetHistory(  # noqa: N802 - The method's name in the API.
+        self, request: policy_pb2.GetHistoryRequest, context: grpc.ServicerContext
+    ) -> policy_pb2.GetHistoryResponse:
+        """Tell what was decided and changed."""
+        with errors_as_statuses(context):
+            events, truncated = history(journal_files(self._journal_folder), question_of(request))
+            return history_message(events, truncated=truncated)
 
     def SimulatePolicy(  # noqa: N802 - The method's name in the API.
         self, request_iterator: Iterator[policy_pb2.SimulatePolicyRequest], context: grpc.ServicerContext
@@ -160,30 +232,19 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             told = stage.run(policies, with_rivals=first.config.rivals, hurry=lambda: not context.is_active())
             return response_of(told)
 
-    def _note(self, change: Literal["set", "cleared"], requested_by: str, override: Override) -> None:
-        self._write(OverrideChanged(change=change, requested_by=requested_by, override=override))
-        _log.info(
-            f"override_{change}",
-            by=requested_by,
-            service=override.service,
-            module=override.module,
-            override=override.kind.value,
-        )
-        self._wake()
-
-    def _check_known(self, override: Override) -> None:
-        """Raise DaemonError MODULE_NOT_FOUND unless the service's last report names the module."""
-        services = {view.service: view.report for view in self._board.status.services}
-        report = services.get(override.service)
-        if override.service not in services:
-            words = f"no service {override.service!r}; there are: {', '.join(sorted(services)) or 'none'}"
+    def _known(self, service: ServiceName, module: ModuleName | None) -> tuple[LinkView, tuple[ModuleStatus, ...]]:
+        """Return a service and the module of its last report, or all; raises DaemonError MODULE_NOT_FOUND."""
+        services = {view.service: view for view in self._board.status.services}
+        if service not in services:
+            words = f"no service {service!r}; there are: {', '.join(sorted(services)) or 'none'}"
             raise DaemonError(Reason.MODULE_NOT_FOUND, words)
-        modules = [] if report is None else [status.module for status in report.modules]
-        if override.module not in modules:
-            words = (
-                f"{override.service!r} has no module {override.module!r}; it has: {', '.join(modules) or 'none yet'}"
-            )
-            raise DaemonError(Reason.MODULE_NOT_FOUND, words)
+        view = services[service]
+        modules = () if view.report is None else view.report.modules
+        found = tuple(status for status in modules if module in {None, status.module})
+        if module is not None and not found:
+            there = ", ".join(status.module for status in modules) or "none yet"
+            raise DaemonError(Reason.MODULE_NOT_FOUND, f"{service!r} has no module {module!r}; it has: {there}")
+        return view, found
 
     def _totals_bytes(self) -> tuple[int, ...]:
         samples = (device.sample for device in self._board.status.devices)

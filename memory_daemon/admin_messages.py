@@ -1,7 +1,7 @@
 """What operators ask, message to value, and what they are told, value to message."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from google.protobuf.duration_pb2 import Duration
@@ -10,11 +10,13 @@ from greenroom.memory.v1 import policy_pb2
 from memory_daemon.board import Status
 from memory_daemon.errors import DaemonError, FieldViolation, bad_config
 from memory_daemon.kept_policy import Change, KeptPolicy
+from memory_daemon.ledger_messages import ledger_messages, tally_messages
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Mark, Marks, Policy
 from memory_daemon.residency_messages import duration, report_message, timestamp
 from memory_daemon.types import (
     Decided,
+    Freeze,
     MemorySample,
     ModuleName,
     Override,
@@ -23,6 +25,7 @@ from memory_daemon.types import (
     Sample,
     ServiceName,
 )
+from memory_daemon.usage import HostReading
 
 WORDS_MAXIMUM = 256
 """Characters of a name that a client gives, for itself or for a module."""
@@ -30,20 +33,19 @@ TIME_TO_LIVE_SECONDS = (1.0, 30 * 86_400.0)
 DEFAULT_SERVICE = "default"
 ALL = "*"
 
-_MARKS = ("critical", "low", "high")
-_DURATIONS = (
-    "grace",
-    "cool_down",
-    "minimum_residence",
-    "minimum_absence",
-    "minimum_period",
-    "maximum_period",
-    "valid_for",
-    "renewal",
-)
-_PLAIN = ("worst_fill_bytes_per_second", "background_restore", "dry_run")
-_FIELDS = (*_MARKS, *_DURATIONS, *_PLAIN)
 _OUTPUT_ONLY = ("etag", "revision")
+_KNOWN = {field.name for field in fields(Policy)}
+_WIRE = {field.name: field for field in policy_pb2.Policy.DESCRIPTOR.fields}
+_MARKS = tuple(name for name, one in _WIRE.items() if one.message_type is policy_pb2.Mark.DESCRIPTOR and name in _KNOWN)
+_DURATIONS = tuple(
+    name for name, one in _WIRE.items() if one.message_type is Duration.DESCRIPTOR and f"{name}_seconds" in _KNOWN
+)
+_SCALARS = tuple(name for name, one in _WIRE.items() if one.message_type is None and name in _KNOWN)
+_OPTIONAL = tuple(name for name in _SCALARS if _WIRE[name].has_presence)
+"""Plain numbers that can be left unset; then they go back to their configured value."""
+_PLAIN = tuple(name for name in _SCALARS if not _WIRE[name].has_presence)
+_FIELDS = (*_MARKS, *_DURATIONS, *_PLAIN, *_OPTIONAL)
+"""Numbers of the policy by their kind on the wire; in our own names a length of time ends with its unit."""
 _KINDS = {
     policy_pb2.OVERRIDE_KIND_PIN: OverrideKind.PIN,
     policy_pb2.OVERRIDE_KIND_HOLD: OverrideKind.HOLD,
@@ -116,8 +118,8 @@ def policy_message(kept: KeptPolicy) -> policy_pb2.Policy:
     policy = kept.policy
     spans = {name: duration(getattr(policy, f"{name}_seconds")) for name in _DURATIONS}
     marks = {name: _mark_message(getattr(policy, name)) for name in _MARKS}
-    fields: dict[str, Any] = {name: getattr(policy, name) for name in _PLAIN} | spans | marks
-    return policy_pb2.Policy(**fields, etag=kept.etag, revision=kept.revision)
+    numbers: dict[str, Any] = {name: getattr(policy, name) for name in _SCALARS} | spans | marks
+    return policy_pb2.Policy(**numbers, etag=kept.etag, revision=kept.revision)
 
 
 def policy_in_force_message(kept: KeptPolicy) -> policy_pb2.GetPolicyResponse:
@@ -137,10 +139,14 @@ def status_message(status: Status) -> policy_pb2.WatchStatusResponse:
         pressures=[_PRESSURES[device.pressure] for device in status.devices],
         services=[_service_message(view) for view in status.services],
         overrides=[override_message(override) for override in status.overrides],
-        decisions=[_decision_message(decided) for decided in status.decisions],
+        decisions=[decision_message(decided) for decided in status.decisions],
         policy=policy_message(status.kept),
         marks=[marks_message(device.marks) for device in status.devices],
         holder_id=status.holder_id,
+        predictions=tally_messages(status.devices),
+        ledgers=ledger_messages(status.devices),
+        freeze=freeze_message(status.freeze),
+        host=host_message(status.host, short=status.host_short),
     )
 
 
@@ -159,6 +165,32 @@ def override_message(override: Override) -> policy_pb2.Override:
         kind=_KIND_NUMBERS[override.kind],
         expire_time=None if expires is None else timestamp(expires),
         set_by=override.set_by,
+    )
+
+
+def host_message(reading: HostReading | None, *, short: bool) -> policy_pb2.HostMemory | None:
+    """Return the message of host memory beside a GPU; None where it is not read."""
+    if reading is None:
+        return None
+    return policy_pb2.HostMemory(
+        time=timestamp(reading.unix_seconds),
+        total_bytes=reading.total_bytes,
+        free_bytes=reading.free_bytes,
+        some_percent=reading.some_percent,
+        full_percent=reading.full_percent,
+        short=short,
+    )
+
+
+def freeze_message(freeze: Freeze | None) -> policy_pb2.Freeze | None:
+    """Return the message of a freeze; None for none."""
+    if freeze is None:
+        return None
+    expires = freeze.expire_unix_seconds
+    return policy_pb2.Freeze(
+        start_time=timestamp(freeze.start_unix_seconds),
+        expire_time=None if expires is None else timestamp(expires),
+        set_by=freeze.set_by,
     )
 
 
@@ -183,9 +215,11 @@ def _value(policy: policy_pb2.Policy, field: str, initial: Policy) -> tuple[str,
     """Return the name of a number of the policy, and its new value."""
     if field in _PLAIN:
         return field, getattr(policy, field)
-    name = field if field in _MARKS else f"{field}_seconds"
+    name = field if field in (*_MARKS, *_OPTIONAL) else f"{field}_seconds"
     if not policy.HasField(cast("Any", field)):
         return name, getattr(initial, name)
+    if field in _OPTIONAL:
+        return name, getattr(policy, field)
     return name, _mark_of(getattr(policy, field), field) if field in _MARKS else _span(getattr(policy, field))
 
 
@@ -236,7 +270,8 @@ def _service_message(view: LinkView) -> policy_pb2.ServiceStatus:
     )
 
 
-def _decision_message(decided: Decided) -> policy_pb2.Decision:
+def decision_message(decided: Decided) -> policy_pb2.Decision:
+    """Return the message of a decision."""
     return policy_pb2.Decision(
         time=timestamp(decided.unix_seconds),
         service=decided.service,
@@ -244,6 +279,11 @@ def _decision_message(decided: Decided) -> policy_pb2.Decision:
         reason=decided.reason,
         evict=decided.evict,
         restore=decided.restore,
+        device=decided.device,
+        dry_run=decided.dry_run,
+        trim=decided.trim,
+        to_disk=decided.to_disk,
+        to_host=decided.to_host,
     )
 
 

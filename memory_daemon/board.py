@@ -5,29 +5,41 @@ A watcher that is slow gets the newest snapshot when it comes back, never a queu
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count, takewhile
 
 from memory_daemon.errors import DaemonError, Reason
 from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Marks
-from memory_daemon.types import Decided, Override, Pressure, Sample
+from memory_daemon.past import Past, follow
+from memory_daemon.predictions import Predictions
+from memory_daemon.types import Decided, Freeze, Override, Pressure, Sample, ServiceName, Wish
+from memory_daemon.usage import HostReading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
-    """One device: its newest sample, and where it stands; `marks` None while memory cannot be read."""
+    """One device: its newest sample, and where it stands; `marks` None while memory cannot be read.
+
+    `budgets` is how it is divided between services, `overdraft_bytes` what their floors promise beyond what is there.
+    """
 
     sample: Sample
     pressure: Pressure
     marks: Marks | None
+    predictions: Predictions = field(default_factory=Predictions)
+    budgets: Mapping[ServiceName, int] = field(default_factory=dict)
+    overdraft_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """All that the daemon sees and does; `decisions` newest first."""
+    """All that the daemon sees and does; `decisions` newest first, `wishes` what is wanted of each service now.
+
+    `host` is host memory beside GPUs, None where it is not read for them.
+    """
 
     holder_id: str
     kept: KeptPolicy
@@ -35,15 +47,20 @@ class Status:
     services: tuple[LinkView, ...] = ()
     overrides: tuple[Override, ...] = ()
     decisions: tuple[Decided, ...] = ()
+    wishes: Mapping[ServiceName, Wish] = field(default_factory=dict)
+    freeze: Freeze | None = None
+    host: HostReading | None = None
+    host_short: bool = False
 
 
 class Board:
-    """The newest status."""
+    """The newest status, and what is remembered of those before it."""
 
     def __init__(self, *, first: Status, watchers_maximum: int) -> None:
         self._watchers_maximum = watchers_maximum
         self._changed = threading.Condition()
         self._status = first
+        self._past = Past()
         self._number = 0
         self._watchers = 0
         self._closed = False
@@ -56,10 +73,21 @@ class Board:
         """The newest status."""
         return self._status
 
+    @property
+    def past(self) -> Past:
+        """What is remembered up to the newest status."""
+        return self._past
+
     def publish(self, status: Status) -> None:
         """Show a new status to all who watch; waits for nobody."""
+        past = follow(
+            self._past,
+            tuple(device.sample for device in status.devices),
+            status.decisions,
+            tuple(view.service for view in status.services),
+        )
         with self._changed:
-            self._status = status
+            self._status, self._past = status, past
             self._number += 1
             self._changed.notify_all()
 

@@ -24,6 +24,7 @@ from memory_daemon.marks import Mark, Policy, parse_mark, violations
 
 ENV_PREFIX = "GREENROOM_DAEMON_"
 NESTED = "__"
+MARKS = ("critical", "low", "high", "host_low", "host_high")
 EMPTY: tuple[object, ...] = (None, "", (), {})
 """Defaults that say nothing."""
 
@@ -41,6 +42,7 @@ def _mark(value: object) -> object:
 
 MarkSetting = Annotated[Mark | None, BeforeValidator(_mark)]
 Span = Annotated[float, Field(ge=0, le=3_600)]
+DaySpan = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class PolicyNumbers(BaseModel):
@@ -69,6 +71,39 @@ class PolicyNumbers(BaseModel):
     renewal_seconds: Span = Field(default=3.0, description="Time between renewals, below half of that.")
     background_restore: bool = Field(default=True, description="Bring modules back when there is room.")
     dry_run: bool = Field(default=False, description="Decide and write the journal, but send no directive.")
+    trim_cache: bool = Field(
+        default=True, description="Ask services for what their allocators keep unused before modules leave."
+    )
+    trim_minimum_bytes: int = Field(default=67_108_864, ge=0, description="Less than this is not asked for.")
+    relieve_host: bool = Field(
+        default=True, description="Beside a GPU: while host memory is short, idle modules give up theirs for disk."
+    )
+    host_low: MarkSetting = Field(default=None, description="Below this much free host memory it is short. 10%.")
+    host_high: MarkSetting = Field(default=None, description="At this much it is short no more. 15%.")
+    host_some_percent: float = Field(
+        default=20.0, gt=0, le=100, description="It is short too if some process waits for it so much of the time."
+    )
+    host_full_percent: float = Field(default=5.0, gt=0, le=100, description="The same, if all processes wait.")
+    foresight: bool = Field(default=True, description="Bring modules home ahead of the time of day they are used at.")
+    expected_again_seconds: DaySpan = Field(
+        default=600.0, description="A module that was used within this time is expected to be used again."
+    )
+    foresight_lead_seconds: Span = Field(
+        default=300.0, description="A module may come home so long before the half hour that it is expected in."
+    )
+
+
+class MetricsSettings(BaseModel):
+    """Whether and where Prometheus may scrape."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="Answer scrapes at /metrics.")
+    address: str = Field(
+        default="127.0.0.1:9752",
+        pattern=r"^([^:\s]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$",
+        description="Where scrapes are answered, HOST:PORT; loopback, unless it is said; port 0 for a free one.",
+    )
 
 
 class DaemonConfig(BaseSettings):
@@ -101,6 +136,9 @@ class DaemonConfig(BaseSettings):
     profile: str = Field(
         "",
         description="A policy that ships: balanced, low-memory, latency-first or neighbour-first; numbers go above it.",
+    )
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="Whether and where Prometheus may scrape."
     )
     policy: PolicyNumbers = Field(default_factory=PolicyNumbers, description="Where the policy begins.")
 
@@ -177,7 +215,7 @@ def initial_policy(numbers: PolicyNumbers, defaults: Policy) -> Policy:
     Raises ConfigError if the numbers contradict each other.
     """
     values = {name: getattr(numbers, name) for name in PolicyNumbers.model_fields}
-    marks = {name: values[name] or getattr(defaults, name) for name in ("critical", "low", "high")}
+    marks = {name: values[name] or getattr(defaults, name) for name in MARKS}
     policy = Policy(**values | marks)
     wrong = violations(policy, ())
     if wrong:

@@ -24,6 +24,9 @@ class Decision:
     reason: str = ""
     evict: tuple[Named, ...] = ()
     restore: tuple[Named, ...] = ()
+    trim: tuple[ServiceName, ...] = ()
+    to_disk: tuple[Named, ...] = ()
+    to_host: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +71,17 @@ def refused_words(refused: tuple[ServiceView, ...]) -> str:
 
 
 def stuck_words(scene: Scene) -> str:
-    """Say that modules should leave and none can."""
+    """Say that modules should leave and none can, or may."""
+    if scene.seen.frozen:
+        return f"{scene.free_words()}: an operator's freeze keeps modules where they are"
     return f"{scene.free_words()}: nothing that may leave is left"
 
 
 def give_back_words(scene: Scene, check: Check) -> str:
     """Say why modules have to leave, and how much is asked for."""
     wanted, asked = size_text(scene.need_bytes), size_text(check.expected_bytes)
-    return f"{scene.free_words()}: {wanted} wanted, {asked} asked for"
+    kept = f", {size_text(check.trimmed_bytes)} of it kept by allocators" if check.trimmed_bytes else ""
+    return f"{scene.free_words()}: {wanted} wanted, {asked} asked for{kept}"
 
 
 def released_words(seen: Observation, *, released_bytes: int, expected_bytes: int, late_seconds: float | None) -> str:

@@ -16,7 +16,7 @@ from memory_daemon.directives import Issued, issue
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Policy
 from memory_daemon.orders import DeviceState, Order
-from memory_daemon.placements import compose, moves
+from memory_daemon.placements import compose, moves, shifts
 from memory_daemon.recorder import Recorder
 from memory_daemon.types import Decided, Directive, ModuleName, Override, ResidencyReport, Sample, ServiceName, Wish
 
@@ -31,6 +31,9 @@ class Mailboxes(Protocol):
     def post(self, service: ServiceName, directive: Directive | None) -> None:
         """Hand over the newest directive; None lets the last one expire."""
 
+    def trim(self, service: ServiceName, number: int) -> None:
+        """Ask a service once for what its allocator keeps; its view will have the answer under that number."""
+
 
 class Director:
     """The directives in force, and the newest decisions."""
@@ -39,6 +42,7 @@ class Director:
         self._mailboxes = mailboxes
         self._recorder = recorder
         self._issued: dict[ServiceName, Issued] = {}
+        self._asked: dict[ServiceName, tuple[int, int]] = {}
         self._overrides: tuple[Override, ...] = ()
         self._decided: deque[Decided] = deque(maxlen=DECISIONS_MAXIMUM)
 
@@ -50,19 +54,31 @@ class Director:
         """The newest decisions, newest first."""
         return tuple(self._decided)
 
+    @property
+    def wishes(self) -> Mapping[ServiceName, Wish]:
+        """What is wanted of each service now, sent or not."""
+        return {service: issued.wish for service, issued in self._issued.items()}
+
     def note(self, sample: Sample, decision: Decision) -> None:
         """Log a decision that has a reason, and show it unless a directive will."""
         if decision.reason:
             _log.info("decided", device=sample.device, pressure=decision.pressure.value, reason=decision.reason)
-            if not decision.evict and not decision.restore:
+            if not any((decision.evict, decision.restore, decision.trim, decision.to_disk, decision.to_host)):
                 nobody = ServiceName("")
                 self._decided.appendleft(
-                    Decided(unix_seconds=sample.unix_seconds, service=nobody, version=0, reason=decision.reason)
+                    Decided(
+                        unix_seconds=sample.unix_seconds,
+                        service=nobody,
+                        version=0,
+                        reason=decision.reason,
+                        device=sample.device,
+                    )
                 )
 
     def forget(self, governed: frozenset[ServiceName]) -> None:
         """Forget all services but these."""
         self._issued = {name: issued for name, issued in self._issued.items() if name in governed}
+        self._asked = {name: asked for name, asked in self._asked.items() if name in governed}
 
     def direct(
         self,
@@ -86,6 +102,31 @@ class Director:
             self._show(view, report, last, issued, now)
         self._issued[view.service] = issued
         self._mailboxes.post(view.service, _directive(issued, policy) if issued.sent else None)
+        self._trim(view, state, decision, now, sent=issued.sent)
+
+    def _trim(self, view: LinkView, state: DeviceState, decision: Decision, now: Sample, *, sent: bool) -> None:
+        """Ask a service for what its allocator keeps, if that was decided just now; a request is never repeated."""
+        known = state.services.get(view.service)
+        if view.service not in decision.trim or known is None or known.trim is None:
+            return
+        asked = (view.epoch, known.trim.number)
+        if self._asked.get(view.service) == asked:
+            return
+        self._asked[view.service] = asked
+        if sent:
+            self._mailboxes.trim(view.service, known.trim.number)
+        self._decided.appendleft(
+            Decided(
+                unix_seconds=now.unix_seconds,
+                service=view.service,
+                version=0,
+                reason=decision.reason,
+                device=view.device.device,
+                dry_run=not sent,
+                trim=True,
+            )
+        )
+        _log.info("trimmed" if sent else "would_trim", service=view.service, reason=decision.reason)
 
     def note_overrides(self, overrides: tuple[Override, ...]) -> None:
         """Note that all services have been directed under these overrides."""
@@ -98,6 +139,7 @@ class Director:
     def _show(self, view: LinkView, report: ResidencyReport, last: Issued | None, issued: Issued, now: Sample) -> None:
         before = Wish() if last is None or last.sent != issued.sent else last.wish
         evict, restore = moves(before, issued.wish, report.modules)
+        to_disk, to_host = shifts(before, issued.wish, report.modules)
         decided = Decided(
             unix_seconds=now.unix_seconds,
             service=view.service,
@@ -105,15 +147,21 @@ class Director:
             reason=issued.reason,
             evict=tuple(evict),
             restore=tuple(restore),
+            device=view.device.device,
+            dry_run=not issued.sent,
+            to_disk=tuple(to_disk),
+            to_host=tuple(to_host),
         )
         self._decided.appendleft(decided)
-        self._recorder.directed(view.service, issued.version, issued.wish, sent=issued.sent)
+        self._recorder.directed(view.service, issued.version, issued.wish, sent=issued.sent, reason=issued.reason)
         _log.info(
             "directed" if issued.sent else "would_direct",
             service=view.service,
             version=issued.version,
             evict=evict,
             restore=restore,
+            to_disk=to_disk,
+            to_host=to_host,
             reason=issued.reason,
         )
 
@@ -135,7 +183,8 @@ def _name(issued: Issued) -> tuple[int, int, bool]:
 def _why(view: LinkView, last: Issued | None, issued: Issued, decision: Decision, *, overridden: bool) -> str:
     if last is None or last.epoch != issued.epoch:
         return "began to govern"
-    if any(service == view.service for service, _ in (*decision.evict, *decision.restore)):
+    changed = (*decision.evict, *decision.restore, *decision.to_disk, *decision.to_host)
+    if any(service == view.service for service, _ in changed):
         return decision.reason
     if overridden:
         return "an operator's override was set, cleared, or ran out"

@@ -12,6 +12,7 @@ class Reason(StrEnum):
     MODULE_NOT_FOUND = "MODULE_NOT_FOUND"
     AT_CAPACITY = "AT_CAPACITY"
     ENGINE_FAULT = "ENGINE_FAULT"
+    NOTHING_TO_UNDO = "NOTHING_TO_UNDO"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

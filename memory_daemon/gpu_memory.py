@@ -17,6 +17,7 @@ from memory_daemon.types import DeviceId, Fault
 GPUS_MAXIMUM = 64
 PROCESSES_MAXIMUM = 8
 """The largest ones explain the rest."""
+NAMELESS = DeviceId("unknown")
 
 
 class GpuUnreadableError(Exception):
@@ -117,6 +118,7 @@ class GpuMemory:
         self._handles: dict[DeviceId, Any] = {}
         self._version: int | None = None
         self._events: Any = None
+        self._untold: tuple[GpuEvent, ...] = ()
 
     def __repr__(self) -> str:
         return f"<GpuMemory {'begun' if self._begun else 'not begun'} | {len(self._handles)} handles>"
@@ -147,8 +149,8 @@ class GpuMemory:
         with self._begin() as nvml:
             if self._events is None:
                 self._events = _collected(nvml)
-            found = iter(lambda: _next_event(nvml, self._events), None)
-            return tuple(event for event, _ in zip(found, range(GPUS_MAXIMUM), strict=False))
+            told, self._untold = (*self._untold, *_waiting(nvml, self._events)), ()
+            return told
 
     def close(self) -> None:
         """Let NVML go; the next reading begins it again."""
@@ -186,6 +188,9 @@ class GpuMemory:
                 self._begun = True
             yield nvml
         except nvml.NVMLError as error:
+            if self._events is not None:
+                # What happened to a device is often why it failed, and is lost with the library.
+                self._untold = (*self._untold, *_waiting(nvml, self._events))[-GPUS_MAXIMUM:]
             self.close()
             raise _unreadable(nvml, error) from error
 
@@ -230,13 +235,22 @@ def _collected(nvml: Nvml) -> Any:
     return events
 
 
+def _waiting(nvml: Nvml, events: Any) -> tuple[GpuEvent, ...]:
+    """Return the events that wait in a set, without waiting for more."""
+    found = iter(lambda: _next_event(nvml, events), None)
+    return tuple(event for event, _ in zip(found, range(GPUS_MAXIMUM), strict=False))
+
+
 def _next_event(nvml: Nvml, events: Any) -> GpuEvent | None:
     try:
         data = nvml.nvmlEventSetWait_v2(events, 0)
     except nvml.NVMLError:
         # No event is told as a timeout; a real failure will show itself in the next reading.
         return None
-    device = DeviceId(nvml.nvmlDeviceGetUUID(data.device))
+    device = NAMELESS
+    # A GPU that fell off the bus tells its last event, but not its name any more.
+    with contextlib.suppress(nvml.NVMLError):
+        device = DeviceId(nvml.nvmlDeviceGetUUID(data.device))
     return GpuEvent(device=device, kind=_kinds(nvml).get(data.eventType, "other"), number=int(data.eventData))
 
 

@@ -37,6 +37,11 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal {self._path()} | {self._size_bytes} bytes | {self._lost} lost>"
 
+    @property
+    def lost(self) -> int:
+        """Records that could not be written, since the last one that could."""
+        return self._lost
+
     def write(self, record: Record) -> None:
         """Append a record; never fails."""
         unix_seconds = self._unix_clock()

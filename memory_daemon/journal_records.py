@@ -2,14 +2,13 @@
 
 A record says what was so, never what to conclude, so that another policy can be tried on it. What a decision was made
 from stands in the decision's own record: samples and reports that tell nothing new are not written, but a decision
-depends on them too (how fast memory fills, who was used), so that only this makes it repeatable. Fields may be added
-in one schema version, and readers ignore those that they do not know; anything else raises the version.
+depends on them too (how fast memory fills, who was used), so that only this makes it repeatable. Fields and kinds may
+be added in one schema version: readers ignore fields, and skip kinds, that they do not know; anything else raises it.
 """
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,15 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from memory_daemon.marks import Policy
 from memory_daemon.orders import DeviceState, Observation
-from memory_daemon.types import (
-    DeviceId,
-    ModuleName,
-    Override,
-    Pressure,
-    ResidencyReport,
-    ServiceName,
-    Wish,
-)
+from memory_daemon.prediction_records import PredictionEnded, PredictionMade
+from memory_daemon.types import DeviceId, Freeze, ModuleName, Override, Pressure, ResidencyReport, ServiceName, Wish
 
 SCHEMA = 1
 LINE_BYTES_MAXIMUM = 1 << 20
@@ -95,7 +87,7 @@ class Demanded:
     uses: dict[ModuleName, int]
     restore_waits: int
     restore_wait_seconds: float
-    claims: dict[ModuleName, int] = dataclass_field(default_factory=dict)
+    claims: dict[ModuleName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +99,7 @@ class Directed:
     version: int
     wish: Wish
     sent: bool = True
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +123,10 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionMade:
-    """What was decided for a device, and why; modules as `service/module`. `basis` None in an older journal."""
+    """What was decided for a device, and why; modules as `service/module`. `basis` None in an older journal.
+
+    `trim` are services that were asked for what their allocators keep.
+    """
 
     kind: Literal["decision"] = "decision"
     device: DeviceId
@@ -138,18 +134,25 @@ class DecisionMade:
     reason: str
     evict: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
+    trim: tuple[str, ...] = ()
+    to_disk: tuple[str, ...] = ()
+    to_host: tuple[str, ...] = ()
     basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChanged:
-    """An operator changed the policy: who, and each number from what to what, besides the whole as it is now."""
+    """An operator changed the policy: who, and each number from what to what, besides the whole as it is now.
+
+    `undo`: by taking earlier changes back.
+    """
 
     kind: Literal["policy"] = "policy"
     requested_by: str
     revision: int
     changes: dict[str, tuple[str, str]]
     policy: Policy
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +163,16 @@ class OverrideChanged:
     change: Literal["set", "cleared", "expired"]
     requested_by: str
     override: Override
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeChanged:
+    """An operator's freeze was set, cleared, or ran out."""
+
+    kind: Literal["freeze"] = "freeze"
+    change: Literal["set", "cleared", "expired"]
+    requested_by: str
+    freeze: Freeze
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +214,11 @@ Record = (
     | DecisionMade
     | PolicyChanged
     | OverrideChanged
+    | FreezeChanged
     | ProcessesSeen
     | DeviceEvent
+    | PredictionMade
+    | PredictionEnded
     | RecordsLost
 )
 
@@ -243,6 +259,16 @@ def read_journal(paths: Iterable[Path]) -> Iterator[Entry | Unreadable]:
         with path.open("rb") as file:
             for line, text in enumerate(iter(lambda: file.readline(LINE_BYTES_MAXIMUM), b""), start=1):
                 yield _entry(text, path, line)
+
+
+def entry_of(values: dict[str, Any]) -> Entry | None:
+    """Return the entry of a line's values; None for what is no record of this schema."""
+    try:
+        if values["schema"] != SCHEMA:
+            return None
+        return Entry(unix_seconds=float(values["time"]), record=_records().validate_python(values, strict=False))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _entry(text: bytes, path: Path, line: int) -> Entry | Unreadable:

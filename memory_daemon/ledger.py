@@ -1,28 +1,42 @@
 """Who may hold how much of one device: budgets are reservations, and their sum stays below what is there.
 
 Pure. What nobody governs is simply demand: capacity less demand is what is free and what governed services hold. Of
-that, `critical` is kept free. First everyone gets its floor (one utterance must fit), then what its modules weigh
-together, fairly; what is left over is shared. Floors are promises: where they alone are too much, they are handed out
-all the same and the overdraft is told.
+that, `critical` is kept free, and a little is not handed out, so that a slow leak does not change every budget with
+every reading. The rest is handed out in this order, each step shared fairly:
+
+1. Floors: one utterance must fit. Where none is configured, the largest module must: a step that does not fit into its
+   service's budget fails for good.
+2. What each service uses now: an idle neighbour never costs a busy service a module.
+3. What its modules weigh together.
+4. What is left over, in equal parts.
+
+Floors are promises: where they alone are too much, they are handed out all the same and the overdraft is told. A
+reservation is an upper bound: it says what a service may bring back on its own, not what it holds. Which modules leave
+when memory is short is decided across services by what their absence costs (`victims`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from memory_daemon.types import ServiceName
+from memory_daemon.modules import last_use_age_seconds
+from memory_daemon.orders import ServiceView
+from memory_daemon.types import ModuleState, ModuleStatus, ServiceName
 
 KEEP_SHARE = 1 / 8
 """A budget that would change by less than this share is left as it is, so that noise sends no directives."""
+SLACK_SHARE = 1 / 16
+"""So much of the pool is not handed out: it may shrink by that before budgets have to be divided anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one service needs of a device: `floor_bytes` for one utterance, and what it holds and weighs."""
+    """What one service needs of a device: `floor_bytes` for one utterance, what it holds, uses now, and weighs."""
 
     service: ServiceName
     floor_bytes: int
     held_bytes: int
     whole_bytes: int
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +47,45 @@ class Reservations:
     overdraft_bytes: int = 0
 
 
+def claim_of(view: ServiceView, now_unix_seconds: float, expected_again_seconds: float) -> Claim:
+    """Return what a service needs, as its report tells; a module is in use while it is expected to be used again."""
+    modules = [status for status in view.report.modules if status.home == view.tier]
+    used = [
+        status
+        for status in modules
+        if status.pinned
+        or status.claims
+        or status.leases
+        or last_use_age_seconds(status, now_unix_seconds) <= expected_again_seconds
+    ]
+    return Claim(
+        service=view.service,
+        floor_bytes=max([view.floor_bytes, *(status.home_bytes for status in modules)]),
+        held_bytes=reserved_bytes(view),
+        whole_bytes=sum(status.home_bytes for status in modules),
+        used_bytes=sum(status.home_bytes for status in used),
+    )
+
+
+def reserved_bytes(view: ServiceView) -> int:
+    """Return what a service's modules take on the device; one that is on its way home has its room already."""
+    return sum(status.home_bytes for status in view.report.modules if status.home == view.tier and _takes_room(status))
+
+
 def pool_bytes(claims: tuple[Claim, ...], *, free_bytes: int, critical_bytes: int) -> int:
     """Return what governed services may hold together: capacity - demand - critical."""
     return max(0, free_bytes + sum(claim.held_bytes for claim in claims) - critical_bytes)
+
+
+def divided(before: Mapping[ServiceName, int], claims: tuple[Claim, ...], pool: int) -> Reservations:
+    """Return the budgets for a pool, those before where they are still right; nobody alone needs one."""
+    if len(claims) <= 1:
+        return Reservations(budgets={})
+    handed_out = reserve(claims, pool - int(pool * SLACK_SHARE))
+    overdraft_bytes = max(0, sum(claim.floor_bytes for claim in claims) - pool)
+    new = Reservations(budgets=handed_out.budgets, overdraft_bytes=overdraft_bytes)
+    below_floor = any(before.get(claim.service, 0) < claim.floor_bytes for claim in claims)
+    return new if below_floor else keep_or_renew(before, new, pool)
 
 
 def reserve(claims: tuple[Claim, ...], pool: int) -> Reservations:
@@ -44,10 +94,16 @@ def reserve(claims: tuple[Claim, ...], pool: int) -> Reservations:
     left = pool - sum(floors.values())
     if left <= 0 or not claims:
         return Reservations(budgets=floors, overdraft_bytes=max(0, -left))
-    wants = {claim.service: max(0, claim.whole_bytes - claim.floor_bytes) for claim in claims}
-    shares = _fair(wants, left)
-    rest = (left - sum(shares.values())) // len(claims)
-    return Reservations(budgets={name: floors[name] + shares[name] + rest for name in floors})
+    budgets = dict(floors)
+    for wants in (
+        {claim.service: claim.used_bytes for claim in claims},
+        {claim.service: claim.whole_bytes for claim in claims},
+    ):
+        shares = _fair({name: max(0, want - budgets[name]) for name, want in wants.items()}, left)
+        left -= sum(shares.values())
+        budgets = {name: budget + shares[name] for name, budget in budgets.items()}
+    rest = left // len(claims)
+    return Reservations(budgets={name: budget + rest for name, budget in budgets.items()})
 
 
 def keep_or_renew(before: Mapping[ServiceName, int], new: Reservations, pool: int) -> Reservations:
@@ -55,7 +111,11 @@ def keep_or_renew(before: Mapping[ServiceName, int], new: Reservations, pool: in
     if before.keys() != new.budgets.keys() or sum(before.values()) > pool:
         return new
     kept = all(abs(new.budgets[name] - budget) <= budget * KEEP_SHARE for name, budget in before.items())
-    return Reservations(budgets=before) if kept else new
+    return Reservations(budgets=before, overdraft_bytes=new.overdraft_bytes) if kept else new
+
+
+def _takes_room(status: ModuleStatus) -> bool:
+    return status.at_home or status.state is ModuleState.RESTORING
 
 
 def _fair(wants: Mapping[ServiceName, int], pool: int) -> dict[ServiceName, int]:

@@ -27,6 +27,7 @@ from memory_daemon.link_view import LinkState, LinkView, home_device
 from memory_daemon.reign import SILENCE_SECONDS, Reign
 from memory_daemon.residency_messages import hello_message, report_of, welcome_of
 from memory_daemon.statuses import end_of_call
+from memory_daemon.trim_errand import TrimErrand
 from memory_daemon.types import Directive, ModuleName, Refusal, ServiceName, Tier
 
 RETRY_FIRST_SECONDS = 0.5
@@ -91,6 +92,7 @@ class Link:
         jitter: Callable[[], float],
         on_change: Callable[[], None],
         silence_seconds: float = SILENCE_SECONDS,
+        retry: Callable[[LinkState, int, float], float] = retry_seconds,
     ) -> None:
         self._socket = socket
         self._greeting = greeting
@@ -98,12 +100,14 @@ class Link:
         self._jitter = jitter
         self._on_change = on_change
         self._silence_seconds = silence_seconds
+        self._retry = retry
         self._changed = threading.Condition()
         self._stopped = False
         self._failures = 0
         self._view = LinkView(socket=socket, service=ServiceName(socket.name.removesuffix(".sock")))
         self._reign: Reign | None = None
         self._call: grpc.Call | None = None
+        self._errand: TrimErrand | None = None
         self._thread = threading.Thread(target=self._run, name=f"link {socket.name}", daemon=True)
 
     def __repr__(self) -> str:
@@ -112,8 +116,10 @@ class Link:
     @property
     def view(self) -> LinkView:
         """What is known of the service."""
-        reign = self._reign
-        return self._view if reign is None else replace(self._view, directive_version=reign.sent_version)
+        reign, errand = self._reign, self._errand
+        if reign is None or errand is None:
+            return self._view
+        return replace(self._view, directive_version=reign.sent_version, trimmed=errand.answer)
 
     def start(self) -> None:
         """Begin to govern."""
@@ -124,6 +130,12 @@ class Link:
         reign = self._reign
         if reign is not None:
             reign.post(directive)
+
+    def trim(self, number: int) -> None:
+        """Ask the service once for what its allocator keeps; the view has the answer, under that number."""
+        errand = self._errand
+        if errand is not None:
+            errand.ask(number)
 
     def stop(self) -> None:
         """End the stream and the tries, without a word to the service: its directive expires."""
@@ -141,7 +153,7 @@ class Link:
             ending = self._govern()
             if not self._stopped:
                 self._note_ending(ending)
-                self._rest(retry_seconds(ending.state, self._failures, self._jitter()))
+                self._rest(self._retry(ending.state, self._failures, self._jitter()))
                 self._failures += 1
 
     def _may_try(self, _: int) -> bool:
@@ -156,6 +168,9 @@ class Link:
             call = ResidencyServiceStub(channel).Govern(reign.requests())
             with self._changed:
                 self._call, self._reign = call, reign
+                self._errand = TrimErrand(
+                    channel=channel, requested_by=self._greeting.display_name, on_answer=self._on_change
+                )
             if self._stopped:
                 call.cancel()
             for response in call:
@@ -167,7 +182,7 @@ class Link:
             return Ending(state=LinkState.CONNECTING, reason="the daemon failed; its log says why")
         finally:
             reign.close()
-            self._call = self._reign = None
+            self._call = self._reign = self._errand = None
             channel.close()
         return Ending(state=LinkState.CONNECTING, reason="the service ended the stream")
 

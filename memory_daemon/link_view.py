@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from memory_daemon.types import HOST, Device, DeviceId, Refusal, ResidencyReport, ServiceName, Tier
+from memory_daemon.usage import TrimAnswer
 
 
 class LinkState(Enum):
@@ -34,6 +35,7 @@ class LinkView:
     report: ResidencyReport | None = None
     directive_version: int = 0
     refusal: Refusal | None = None
+    trimmed: TrimAnswer | None = None
 
     @property
     def governed(self) -> bool:

@@ -1,7 +1,8 @@
 """The services that there are: one link for each socket in the folder, and for each one that is configured.
 
-Sockets come and go; the folder is looked at every tick. A service whose socket is gone is forgotten, but for one where
-this daemon was superseded: there it stays passive whatever becomes of the socket.
+Sockets come and go; the folder is looked at every tick. A service whose socket is gone is forgotten, but for two cases:
+one that is governed goes on being governed until its stream ends, because a socket that was only deleted has cut nobody
+off; and where this daemon was superseded it stays passive whatever becomes of the socket.
 """
 
 import stat
@@ -17,6 +18,7 @@ from memory_daemon.types import Directive, ServiceName
 
 SERVICES_MAXIMUM = 64
 SOCKET_SUFFIX = ".sock"
+OUTLIVES_SOCKET = {LinkState.GOVERNING, LinkState.SUPERSEDED}
 
 _log = structlog.get_logger(__name__)
 
@@ -33,6 +35,9 @@ class OneLink(Protocol):
 
     def post(self, directive: Directive | None) -> None:
         """Take the newest directive; None lets the last one expire."""
+
+    def trim(self, number: int) -> None:
+        """Ask the service once for what its allocator keeps."""
 
     def stop(self) -> None:
         """End it."""
@@ -76,6 +81,10 @@ class Links:
         """Hand the newest directive to the link of a service, as it was named in the last views."""
         self._by_service[service].post(directive)
 
+    def trim(self, service: ServiceName, number: int) -> None:
+        """Ask a service, as it was named in the last views, once for what its allocator keeps."""
+        self._by_service[service].trim(number)
+
     def close(self, timeout_seconds: float) -> None:
         """End all links; each is waited for that long at most."""
         for link in self._links.values():
@@ -86,7 +95,7 @@ class Links:
 
     def _forget(self, gone: set[Path]) -> None:
         for socket in gone:
-            if self._links[socket].view.state is not LinkState.SUPERSEDED:
+            if self._links[socket].view.state not in OUTLIVES_SOCKET:
                 link = self._links.pop(socket)
                 link.stop()
                 _log.info("service_forgotten", service=link.view.service, socket=str(socket))

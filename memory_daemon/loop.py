@@ -21,9 +21,11 @@ from memory_daemon.marks import Policy
 from memory_daemon.orders import DeviceState, Observation, ServiceView
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.policy import decide
+from memory_daemon.recollection import Recollection
 from memory_daemon.recorder import Recorder
 from memory_daemon.store import PolicyStore
-from memory_daemon.types import DeviceId, Override, Sample, SampleFailed
+from memory_daemon.types import HOST, DeviceId, Override, Sample, SampleFailed
+from memory_daemon.usage import HostReading
 
 
 class MemorySampler(Protocol):
@@ -110,6 +112,8 @@ class Loop:
         clock: Callable[[], float],
         devices: tuple[DeviceId, ...],
         floors_bytes: Mapping[str, int],
+        recollection: Recollection | None = None,
+        host_reading: Callable[[], HostReading | None] = lambda: None,
     ) -> None:
         self._sampler = sampler
         self._services = services
@@ -121,22 +125,36 @@ class Loop:
         self._clock = clock
         self._devices = devices
         self._floors_bytes = floors_bytes
+        self._host_reading = host_reading
+        self._recollection = Recollection() if recollection is None else recollection
         self._watched: dict[DeviceId, Watched] = {}
 
     def __repr__(self) -> str:
         pressures = " ".join(f"{device}={watched.decision.pressure.value}" for device, watched in self._watched.items())
         return f"<Loop {pressures or 'not begun'} | {self._director!r}>"
 
-    def run(self, wakeup: Wakeup) -> None:
-        """Tick until stopped."""
+    def run(self, wakeup: Wakeup, *, upkeep: Callable[[str], float | None] = lambda _: None) -> None:
+        """Tick until stopped; after each tick `upkeep` hears how it stands, and says when it wants to hear again."""
         while not wakeup.stopped:
             rest_seconds = self.tick()
-            wakeup.rest(self._policies.current.policy.minimum_period_seconds, rest_seconds)
+            least_seconds = self._policies.current.policy.minimum_period_seconds
+            hear_seconds = upkeep(self.summary)
+            if hear_seconds is not None:
+                rest_seconds, least_seconds = min(rest_seconds, hear_seconds), min(least_seconds, hear_seconds)
+            wakeup.rest(least_seconds, rest_seconds)
+
+    @property
+    def summary(self) -> str:
+        """How it stands, in one line for people."""
+        governed = sum(view.governed for view in self._board.status.services)
+        devices = ", ".join(_device_words(watched) for watched in self._watched.values())
+        return f"governs {governed} service{'' if governed == 1 else 's'}; {devices}"
 
     def tick(self) -> float:
         """Sample, decide, direct and record once; returns how long to rest."""
         kept = self._policies.current
         self._recorder.expired(self._overrides.expire())
+        self._recorder.thawed(self._overrides.expire_freeze())
         overrides = self._overrides.active()
         self._services.scan()
         views = self._services.views()
@@ -144,11 +162,14 @@ class Loop:
         self._recorder.happened(self._sampler.events())
         self._decide_all(views, overrides, kept.policy)
         self._direct_all(views, overrides, kept.policy)
+        self._explain()
         self._publish(kept, overrides)
         return self._rest_seconds(kept.policy)
 
     def _decide_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
         devices = dict.fromkeys((*self._devices, *(view.device.device for view in views if view.governed)))
+        for device in self._watched.keys() - devices.keys():
+            self._recollection = self._recollection.kept(device, self._watched[device].state)
         seen_on = {device: _seen_on(device, views, self._floors_bytes) for device in devices}
         self._watched = {device: self._decide(device, seen_on[device], overrides, policy) for device in devices}
 
@@ -158,9 +179,15 @@ class Loop:
         before = self._watched.get(device)
         if before is not None and self._is_backing_off(before):
             return replace(before, decision=replace(before.decision, reason=""))
-        state = DeviceState() if before is None else before.state
+        state = self._recollection.state(device) if before is None else before.state
         overridden = frozenset((override.service, override.module) for override in overrides)
-        seen = Observation(sample=self._sampler.sample(device), services=services, overridden=overridden)
+        seen = Observation(
+            sample=self._sampler.sample(device),
+            services=services,
+            overridden=overridden,
+            frozen=self._overrides.freeze() is not None,
+            host=None if device == HOST else self._host_reading(),
+        )
         after, decision = decide(state, seen, policy)
         if decision.resample:
             self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
@@ -168,9 +195,8 @@ class Loop:
             seen = replace(seen, sample=self._sampler.sample(device), confirmed=True)
             after, decision = decide(state, seen, policy)
         self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
+        self._recorder.foreseen(device, after.predictions)
         self._director.note(seen.sample, decision)
-        if decision.evict:
-            self._recorder.processes(device, self._sampler.processes(device))
         return Watched(state=after, sample=seen.sample, decision=decision)
 
     def _direct_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
@@ -190,6 +216,12 @@ class Loop:
                 )
         self._director.note_overrides(overrides)
 
+    def _explain(self) -> None:
+        """Record who uses a device that modules have to leave; last, because the driver takes milliseconds to tell."""
+        for device, watched in self._watched.items():
+            if watched.decision.evict:
+                self._recorder.processes(device, self._sampler.processes(device))
+
     def _publish(self, kept: KeptPolicy, overrides: tuple[Override, ...]) -> None:
         self._board.publish(
             replace(
@@ -199,6 +231,10 @@ class Loop:
                 services=self._services.views(),
                 overrides=overrides,
                 decisions=self._director.decided,
+                wishes=self._director.wishes,
+                freeze=self._overrides.freeze(),
+                host=self._host_reading(),
+                host_short=any(watched.state.host.short for watched in self._watched.values()),
             )
         )
 
@@ -222,6 +258,7 @@ def _seen_on(device: DeviceId, views: tuple[LinkView, ...], floors_bytes: Mappin
             report=view.report,
             floor_bytes=floors_bytes.get(view.service, 0),
             refusal=view.refusal,
+            trimmed=view.trimmed,
         )
         for view in views
         if view.governed and view.report is not None and view.device.device == device
@@ -229,4 +266,18 @@ def _seen_on(device: DeviceId, views: tuple[LinkView, ...], floors_bytes: Mappin
 
 
 def _device_status(watched: Watched) -> DeviceStatus:
-    return DeviceStatus(sample=watched.sample, pressure=watched.decision.pressure, marks=watched.decision.marks)
+    return DeviceStatus(
+        sample=watched.sample,
+        pressure=watched.decision.pressure,
+        marks=watched.decision.marks,
+        predictions=watched.state.predictions,
+        budgets=watched.state.budgets,
+        overdraft_bytes=watched.state.overdraft_bytes,
+    )
+
+
+def _device_words(watched: Watched) -> str:
+    sample = watched.sample
+    if isinstance(sample, SampleFailed):
+        return f"{sample.device} unreadable: {sample.reason}"
+    return f"{sample.device} {watched.decision.pressure.value}"

@@ -68,6 +68,16 @@ class Policy:
     renewal_seconds: float = 3.0
     background_restore: bool = True
     dry_run: bool = False
+    trim_cache: bool = True
+    trim_minimum_bytes: int = 67_108_864
+    relieve_host: bool = True
+    host_low: Mark = Mark(percent=10.0)
+    host_high: Mark = Mark(percent=15.0)
+    host_some_percent: float = 20.0
+    host_full_percent: float = 5.0
+    foresight: bool = True
+    expected_again_seconds: float = 600.0
+    foresight_lead_seconds: float = 300.0
 
 
 GPU_POLICY = Policy(
@@ -86,6 +96,8 @@ _RANGES_SECONDS = {
     "maximum_period": (0.01, 60.0),
     "valid_for": (2.0, 600.0),
     "renewal": (0.1, 300.0),
+    "expected_again": (0.0, 86_400.0),
+    "foresight_lead": (0.0, 3600.0),
 }
 """As in `policy.proto`, which leaves open how long the longest period and how short a renewal may be."""
 
@@ -118,12 +130,12 @@ def pressure_of(sample: MemorySample, marks: Marks) -> Pressure:
 
 def violations(policy: Policy, totals_bytes: Iterable[int]) -> tuple[FieldViolation, ...]:
     """Return all that is wrong with the numbers as a whole; fields are named as in `policy.proto`."""
-    alone = (*_bad_marks(policy), *_bad_ranges(policy), *_bad_fill(policy))
+    alone = (*_bad_marks(policy), *_bad_ranges(policy), *_bad_fill(policy), *_bad_shares(policy))
     return alone or (*_disorder(policy, tuple(totals_bytes)), *_bad_pairs(policy))
 
 
 def _bad_marks(policy: Policy) -> Iterable[FieldViolation]:
-    for name in ("critical", "low", "high"):
+    for name in ("critical", "low", "high", "host_low", "host_high"):
         mark: Mark = getattr(policy, name)
         if mark.size_bytes is not None and mark.size_bytes < 0:
             yield FieldViolation(field=name, description="must be 0 bytes or more")
@@ -143,11 +155,24 @@ def _bad_fill(policy: Policy) -> Iterable[FieldViolation]:
         yield FieldViolation(field="worst_fill_bytes_per_second", description="must be more than 0")
 
 
+def _bad_shares(policy: Policy) -> Iterable[FieldViolation]:
+    if policy.trim_minimum_bytes < 0:
+        yield FieldViolation(field="trim_minimum_bytes", description="must be 0 or more")
+    for name in ("host_some_percent", "host_full_percent"):
+        share: float = getattr(policy, name)
+        if not 0 < share <= 100:  # noqa: PLR2004 - percent.
+            yield FieldViolation(field=name, description=f"must be more than 0, to 100 percent, not {share:g}")
+
+
 def _disorder(policy: Policy, totals_bytes: tuple[int, ...]) -> Iterable[FieldViolation]:
-    for lower, upper in (("critical", "low"), ("low", "high")):
+    for lower, upper, totals in (
+        ("critical", "low", totals_bytes),
+        ("low", "high", totals_bytes),
+        ("host_low", "host_high", ()),
+    ):
         below: Mark = getattr(policy, lower)
         above: Mark = getattr(policy, upper)
-        if any(below.at(total) > above.at(total) for total in _telling(below, above, totals_bytes)):
+        if any(below.at(total) > above.at(total) for total in _telling(below, above, totals)):
             yield FieldViolation(field=upper, description=f"must be at least {lower}: {above} is below {below}")
 
 

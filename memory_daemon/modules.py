@@ -4,9 +4,9 @@ Pure. A report tells counters and places; rates and times follow from two of the
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from memory_daemon.rhythm import Rhythm, turned, used
 from memory_daemon.types import ModuleStatus
 
 RATE_SECONDS = 60.0
@@ -37,7 +37,6 @@ class ModuleHistory:
     uses_per_second: float
     returns: int = 0
     returned_at_seconds: float | None = None
-    rhythm: Rhythm = field(default_factory=Rhythm)
 
     def been_for(self, least_seconds: float, now_seconds: float) -> bool:
         """Tell whether it has been where it is for that long; longer is asked of one that cycles."""
@@ -53,14 +52,12 @@ def begin(status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> M
         uses=status.uses,
         counted_at_seconds=now_seconds,
         uses_per_second=_first_rate(status, unix_seconds),
-        rhythm=_rhythm(Rhythm(), status, unix_seconds, fresh=status.uses > 0),
     )
 
 
-def follow(history: ModuleHistory, status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> ModuleHistory:
+def follow(history: ModuleHistory, status: ModuleStatus, *, now_seconds: float) -> ModuleHistory:
     """Return the history with one more report."""
-    rhythm = _rhythm(history.rhythm, status, unix_seconds, fresh=status.uses > history.uses)
-    counted = replace(_count(history, status, now_seconds), rhythm=rhythm)
+    counted = _count(history, status, now_seconds)
     if status.at_home == history.at_home:
         return _forget_cycles(counted, now_seconds)
     moved = replace(counted, at_home=status.at_home, since_seconds=now_seconds)
@@ -74,12 +71,21 @@ def last_use_age_seconds(status: ModuleStatus, unix_seconds: float) -> float:
     return max(0.0, unix_seconds - status.last_use_unix_seconds)
 
 
-def cost_per_byte(history: ModuleHistory, status: ModuleStatus) -> float:
+def measured_bytes_per_second(modules: Iterable[ModuleStatus]) -> float | None:
+    """Return how fast modules came home, those together that have; None before the first."""
+    measured = [(status.home_bytes, status.restore_seconds) for status in modules if status.restore_seconds]
+    return sum(size for size, _ in measured) / sum(seconds for _, seconds in measured) if measured else None
+
+
+def cost_per_byte(history: ModuleHistory, status: ModuleStatus, bytes_per_second: float | None = None) -> float:
     """Return what its absence costs for each byte that it gives: uses a second x seconds to restore / bytes.
 
-    A module that cycles gets dearer with every return.
+    A module that cycles gets dearer with every return. One that never came home is taken to come as fast as others
+    beside it did, at `bytes_per_second`; were it taken for slow, those that have been away would always leave again.
     """
     assumed_seconds = UNMEASURED_SECONDS + status.home_bytes / UNMEASURED_BYTES_PER_SECOND
+    if bytes_per_second is not None:
+        assumed_seconds = status.home_bytes / bytes_per_second
     restore_seconds = assumed_seconds if status.restore_seconds is None else status.restore_seconds
     return history.uses_per_second * restore_seconds * (1 + history.returns) / max(1, status.home_bytes)
 
@@ -114,8 +120,3 @@ def _forget_cycles(history: ModuleHistory, now_seconds: float) -> ModuleHistory:
     last = history.returned_at_seconds
     settled = history.at_home and last is not None and now_seconds - last >= CYCLE_SECONDS
     return replace(history, returns=0) if history.returns and settled else history
-
-
-def _rhythm(rhythm: Rhythm, status: ModuleStatus, unix_seconds: float, *, fresh: bool) -> Rhythm:
-    last_use = status.last_use_unix_seconds
-    return used(rhythm, last_use) if fresh and last_use is not None else turned(rhythm, unix_seconds)

@@ -3,8 +3,9 @@
 Pure. An order is the policy's wish for one module and stays in force until the policy changes it. Whether it was obeyed
 is read from the reports:
 
-* A module that was sent away and is home again was called by a request: the order has done its work and ends. After
-  its minimum residence it may be asked away again.
+* A module that was sent away and is home again, or was between two reports and left once more, was called by a
+  request: the order has done its work and ends, or every next step would bring it home and lose it again. After its
+  minimum residence it may be asked away again.
 * A module that was called home and left again did so for its service's own reasons: that order ends too.
 * A refused directive ends the orders that were not obeyed yet; the service is left alone for a while.
 * A service that is gone, or has restarted, is forgotten with its orders and its reservations.
@@ -13,8 +14,12 @@ is read from the reports:
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from memory_daemon.foresight import Rhythms, followed
 from memory_daemon.modules import ModuleHistory, begin, follow
 from memory_daemon.predictions import Predictions, judged
+from memory_daemon.room_trust import Room
+from memory_daemon.trims import Trim
+from memory_daemon.trims import followed as followed_trim
 from memory_daemon.types import (
     MemorySample,
     ModuleName,
@@ -26,6 +31,7 @@ from memory_daemon.types import (
     Tier,
     Urgency,
 )
+from memory_daemon.usage import HostReading, TrimAnswer
 
 REFUSED_REST_SECONDS = 10.0
 """Rest after a refused directive: as long as the directive before it lives by default."""
@@ -48,17 +54,30 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A give-back that is being verified: what was asked, and what each service had released before."""
+    """A give-back that is being verified: what was asked, and what each service had released before.
+
+    `trims` are the requests for what allocators keep, by their numbers; of the whole they are `trimmed_bytes`.
+    """
 
     since_seconds: float
     expected_bytes: int
     released_before: Mapping[ServiceName, int]
     critical: bool
+    trims: Mapping[ServiceName, int] = field(default_factory=dict)
+    trimmed_bytes: int = 0
+
+    @property
+    def moves_modules(self) -> bool:
+        """Whether modules were asked away, and not only what allocators keep."""
+        return self.expected_bytes > self.trimmed_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
-    """What a decision sees of a governed service; `tier` is the device's, `refusal` its newest nack."""
+    """What a decision sees of a governed service; `tier` is the device's, `refusal` its newest nack.
+
+    `trimmed` is its newest answer to being asked for what its allocator keeps.
+    """
 
     service: ServiceName
     instance_id: str
@@ -66,16 +85,23 @@ class ServiceView:
     report: ResidencyReport
     floor_bytes: int = 0
     refusal: Refusal | None = None
+    trimmed: TrimAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """All that a decision sees. `overridden` modules are the operator's; `confirmed` means sampled again to act."""
+    """All that a decision sees. `overridden` modules are the operator's; `confirmed` means sampled again to act.
+
+    `frozen`: an operator wants nothing to move, so nothing new is ordered. `host` is host memory beside a GPU, None
+    where it is not read.
+    """
 
     sample: Sample
     services: tuple[ServiceView, ...] = ()
     overridden: frozenset[tuple[ServiceName, ModuleName]] = frozenset()
     confirmed: bool = False
+    frozen: bool = False
+    host: HostReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +113,17 @@ class ServiceState:
     orders: Mapping[ModuleName, Order] = field(default_factory=dict)
     refused_version: int = 0
     left_alone_until_seconds: float | None = None
+    trim: Trim | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """Host memory beside a GPU over time; `since_seconds` is since when it has looked short."""
+
+    since_seconds: float | None = None
+    short: bool = False
+    rest_until_seconds: float | None = None
+    room: Room = field(default_factory=Room)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,19 +141,25 @@ class DeviceState:
     blind_since_seconds: float | None = None
     dry_run: bool = False
     predictions: Predictions = field(default_factory=Predictions)
+    rhythms: Rhythms = field(default_factory=dict)
+    overdraft_bytes: int = 0
+    room: Room = field(default_factory=Room)
+    host: HostState = field(default_factory=HostState)
 
 
 def follow_services(state: DeviceState, seen: Observation) -> DeviceState:
     """Return the state with the newest reports taken in; services that are gone are forgotten."""
     services = {view.service: _follow_service(state.services.get(view.service), view, seen) for view in seen.services}
-    uses = {
-        (name, module): history.uses
-        for name, service in services.items()
-        for module, history in service.modules.items()
+    histories = {
+        (name, module): history for name, service in services.items() for module, history in service.modules.items()
     }
-    predictions = judged(state.predictions, uses, seen.sample.seconds)
+    reports = [(view.service, view.report.modules) for view in seen.services]
     return replace(
-        state, services=services, predictions=predictions, check=None if refused_now(state, seen) else state.check
+        state,
+        services=services,
+        predictions=judged(state.predictions, histories, seen.sample.unix_seconds),
+        rhythms=followed(state.rhythms, reports, seen.sample.unix_seconds),
+        check=None if refused_now(state, seen) else state.check,
     )
 
 
@@ -135,6 +178,12 @@ def forget_orders(state: DeviceState) -> DeviceState:
     """Return the state in which nothing is wanted, and nothing is awaited."""
     services = {name: replace(service, orders={}) for name, service in state.services.items()}
     return replace(state, services=services, check=None)
+
+
+def without_open_orders(state: DeviceState) -> DeviceState:
+    """Return the state in which what is not obeyed yet is called off; what has moved stays where it is wanted."""
+    waiting = {**open_orders(state, leaves=True), **open_orders(state, leaves=False)}
+    return replace(with_orders(state, dict.fromkeys(waiting)), check=None)
 
 
 def with_orders(state: DeviceState, changes: Mapping[tuple[ServiceName, ModuleName], Order | None]) -> DeviceState:
@@ -156,6 +205,12 @@ def open_orders(state: DeviceState, *, leaves: bool) -> dict[tuple[ServiceName, 
     }
 
 
+def open_trims(state: DeviceState) -> dict[ServiceName, Trim]:
+    """Return the requests for what allocators keep that are not answered yet."""
+    trims = {name: service.trim for name, service in state.services.items()}
+    return {name: trim for name, trim in trims.items() if trim is not None and trim.is_open}
+
+
 def _follow_service(known: ServiceState | None, view: ServiceView, seen: Observation) -> ServiceState:
     now_seconds = seen.sample.seconds
     if known is None or known.instance_id != view.instance_id:
@@ -165,6 +220,7 @@ def _follow_service(known: ServiceState | None, view: ServiceView, seen: Observa
         known,
         modules={name: _follow_module(known, status, seen) for name, status in statuses.items()},
         orders=_follow_orders(known.orders, statuses),
+        trim=followed_trim(known.trim, view.trimmed, view.report.usage, now_seconds),
     )
     return _take_refusal(_lose_patience(followed, now_seconds), view.refusal, now_seconds)
 
@@ -173,7 +229,7 @@ def _follow_module(known: ServiceState, status: ModuleStatus, seen: Observation)
     history = known.modules.get(status.module)
     if history is None:
         return begin(status, now_seconds=seen.sample.seconds, unix_seconds=seen.sample.unix_seconds)
-    return follow(history, status, now_seconds=seen.sample.seconds, unix_seconds=seen.sample.unix_seconds)
+    return follow(history, status, now_seconds=seen.sample.seconds)
 
 
 def _follow_orders(
@@ -184,10 +240,11 @@ def _follow_orders(
 
 
 def _follow_order(order: Order, status: ModuleStatus) -> Order | None:
-    moves = status.evictions if order.leaves else status.restores
+    moves = (status.evictions if order.leaves else status.restores) - order.moves_before
     fits = status.at_home != order.leaves
-    obeyed = order.obeyed or fits or moves > order.moves_before
-    if obeyed and not fits:
+    obeyed = order.obeyed or fits or moves > 0
+    recalled = order.leaves and moves > 1
+    if (obeyed and not fits) or recalled:
         return None
     return replace(order, obeyed=obeyed)
 

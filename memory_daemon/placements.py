@@ -6,7 +6,7 @@ Pure. A module that its service does not report is never listed, because one unk
 from collections.abc import Mapping
 
 from memory_daemon.orders import Order
-from memory_daemon.types import ModuleName, ModuleStatus, Override, OverrideKind, Placement, Wish
+from memory_daemon.types import ModuleName, ModuleStatus, Override, OverrideKind, Placement, Tier, Wish
 
 
 def compose(
@@ -32,8 +32,17 @@ def moves(before: Wish, after: Wish, modules: tuple[ModuleStatus, ...]) -> tuple
     known = set(before.placements)
     fresh = {placement.module: placement.tier for placement in after.placements if placement not in known}
     asked = [status for status in modules if status.module in fresh and fresh[status.module] != status.tier]
-    evict = [status.module for status in asked if fresh[status.module] > status.home]
+    evict = [status.module for status in asked if fresh[status.module] > status.home >= status.tier]
     return evict, [status.module for status in asked if fresh[status.module] <= status.home]
+
+
+def shifts(before: Wish, after: Wish, modules: tuple[ModuleStatus, ...]) -> tuple[list[ModuleName], list[ModuleName]]:
+    """Return the modules away from home that a new wish sends to disk, and those that it brings back from there."""
+    known = set(before.placements)
+    fresh = {placement.module: placement.tier for placement in after.placements if placement not in known}
+    away = [status for status in modules if not status.at_home and fresh.get(status.module, Tier.DEVICE) > status.home]
+    to_disk = [status.module for status in away if fresh[status.module] > status.tier]
+    return to_disk, [status.module for status in away if fresh[status.module] < status.tier]
 
 
 def _order_placement(status: ModuleStatus, order: Order | None) -> Placement | None:

@@ -7,34 +7,37 @@ wish. The rules, in order:
    policy wants nothing any more, and only operators' overrides remain.
 2. Nothing is done twice on one reading, and nothing at all before a second reading has confirmed it.
 3. Below `critical`, modules leave at once, claimed ones too, until `high` is free.
-4. Below `low` for the grace time, and not about to recover, modules leave in one batch, until `high` is free.
+4. Below `low` for the grace time, and not about to recover, services are asked for what their allocators keep; if that
+   does not do, modules leave in one batch, until `high` is free. Below `critical` both are asked for at once.
 5. What was asked is verified by the bytes that the services report released; then comes the rest (cool-down). Neither
    holds back rule 3.
 6. At or above `high`, modules that have not left yet need not leave any more, and one module at a time comes home if
-   `high` stays free afterwards.
+   `high` stays free afterwards. Room that did not last the last time must have lasted for longer.
+7. Where nothing of this is due, and host memory beside a GPU is short, idle modules give up theirs (`masters`).
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
 from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
-from memory_daemon.ledger import Claim, keep_or_renew, pool_bytes, reserve
+from memory_daemon.ledger import Reservations, claim_of, divided, pool_bytes
 from memory_daemon.marks import Policy, pressure_of, resolve
+from memory_daemon.masters import Shift, follow_host
 from memory_daemon.orders import (
     Check,
     DeviceState,
     Observation,
-    ServiceView,
     follow_services,
     forget_orders,
     open_orders,
+    open_trims,
     refused_now,
+    without_open_orders,
 )
-from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed, ServiceName
-from memory_daemon.victims import held_bytes
+from memory_daemon.room_trust import noted as room_noted
+from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed, size_text
 
 VERIFIED_SHARE = 0.75
 """Enough of what was asked: sizes are measured, and pages are shared."""
@@ -48,6 +51,7 @@ BLIND_SECONDS = {
     Fault.GPU_LOST: (60.0, 60.0),
     Fault.NO_PERMISSION: (5.0, 60.0),
     Fault.DEVICE_GONE: (1.0, 60.0),
+    Fault.NO_ANSWER: (0.2, 1.0),
     Fault.OTHER: (1.0, 60.0),
 }
 """After a failed reading the next one comes after the first of these, then after twice as long, up to the second.
@@ -59,6 +63,8 @@ A mismatch ends with a restart of the machine; a container gets its devices back
 def decide(state: DeviceState, seen: Observation, policy: Policy) -> tuple[DeviceState, Decision]:
     """Take in one observation and decide; when the decision asks for another sample, the state is the one before."""
     followed = follow_services(state, seen)
+    if seen.frozen:
+        followed = without_open_orders(followed)
     if state.dry_run != policy.dry_run:
         followed = replace(forget_orders(followed), dry_run=policy.dry_run)
     match seen.sample:
@@ -76,6 +82,7 @@ def decide(state: DeviceState, seen: Observation, policy: Policy) -> tuple[Devic
 def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tuple[DeviceState, Decision]:
     checked, outcome = _verify(noted, scene)
     outcome = refused_words(refused_now(before, scene.seen)) or outcome
+    outcome = "; ".join(words for words in (outcome, _overdraft_words(before, noted)) if words)
     action = choose(checked, scene)
     decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_next_seconds(checked, scene))
     if action is None:
@@ -85,7 +92,7 @@ def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tup
     if not scene.seen.confirmed:
         return before, replace(decision, resample=True)
     acted, acting = perform(checked, scene, action, decision)
-    settled = replace(acted, stuck=False, last=scene.sample)
+    settled = replace(acted, stuck=before.stuck and isinstance(action, Shift), last=scene.sample)
     reason = "; ".join(words for words in (outcome, acting.reason) if words)
     return settled, replace(acting, reason=reason, next_seconds=_next_seconds(settled, scene))
 
@@ -95,10 +102,11 @@ def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> t
     patience_seconds = since_seconds + policy.valid_for_seconds - failed.seconds
     gives_up = failed.lost or patience_seconds <= 0
     blind = replace(
-        forget_orders(state) if gives_up else replace(state, check=None),
+        replace(forget_orders(state), budgets={}, overdraft_bytes=0) if gives_up else replace(state, check=None),
         last=None,
         low_since_seconds=None,
         stuck=False,
+        room=room_noted(state.room, None, failed.seconds),
         failures=state.failures + 1,
         blind_since_seconds=since_seconds,
     )
@@ -127,45 +135,41 @@ def _blind_words(state: DeviceState, failed: SampleFailed, *, gives_up: bool) ->
 def _note_sample(state: DeviceState, scene: Scene) -> DeviceState:
     low = scene.pressure in PRESSED
     since_seconds = scene.now_seconds if state.low_since_seconds is None else state.low_since_seconds
+    reservations = _reservations(state, scene)
     return replace(
         state,
         low_since_seconds=since_seconds if low else None,
-        budgets=_budgets(state, scene),
+        budgets=reservations.budgets,
+        overdraft_bytes=reservations.overdraft_bytes,
+        room=room_noted(state.room, scene.sample.free_bytes, scene.now_seconds),
+        host=follow_host(state.host, scene.seen.host, scene.policy, scene.now_seconds),
         failures=0,
         blind_since_seconds=None,
     )
 
 
-def _budgets(state: DeviceState, scene: Scene) -> Mapping[ServiceName, int]:
-    """Return the reservations; a service that is alone on its device needs none."""
-    if len(scene.seen.services) <= 1:
-        return {}
-    claims = tuple(_claim(view) for view in scene.seen.services)
+def _reservations(state: DeviceState, scene: Scene) -> Reservations:
+    if scene.seen.frozen:
+        return Reservations(budgets=state.budgets, overdraft_bytes=state.overdraft_bytes)
+    again_seconds = scene.policy.expected_again_seconds
+    claims = tuple(claim_of(view, scene.sample.unix_seconds, again_seconds) for view in scene.seen.services)
     pool = pool_bytes(claims, free_bytes=scene.sample.free_bytes, critical_bytes=scene.marks.critical_bytes)
-    return keep_or_renew(state.budgets, reserve(claims, pool), pool).budgets
-
-
-def _claim(view: ServiceView) -> Claim:
-    modules = [status for status in view.report.modules if status.home == view.tier]
-    return Claim(
-        service=view.service,
-        floor_bytes=view.floor_bytes,
-        held_bytes=held_bytes(view),
-        whole_bytes=sum(status.home_bytes for status in modules),
-    )
+    return divided(state.budgets, claims, pool)
 
 
 def _verify(state: DeviceState, scene: Scene) -> tuple[DeviceState, str]:
-    """End a check that is answered or has waited long enough; what follows one that was not critical is rest."""
+    """End a check that is answered or has waited long enough; what follows moves that were not critical is rest."""
     check = state.check
     if check is None:
         return state, ""
-    released_bytes = _released_bytes(check, scene.seen)
-    done = not open_orders(state, leaves=True) or released_bytes >= VERIFIED_SHARE * check.expected_bytes
+    released_bytes = _released_bytes(check, scene.seen) + _trimmed_bytes(state, check)
+    answered = not open_orders(state, leaves=True) and not open_trims(state)
+    done = answered or released_bytes >= VERIFIED_SHARE * check.expected_bytes
     if not done and scene.now_seconds - check.since_seconds < VERIFY_SECONDS:
         return state, ""
     rest_until_seconds = scene.now_seconds + scene.policy.cool_down_seconds
-    rested = state if check.critical else replace(state, rest_until_seconds=rest_until_seconds)
+    rests = check.moves_modules and not check.critical
+    rested = replace(state, rest_until_seconds=rest_until_seconds) if rests else state
     return replace(rested, check=None), released_words(
         scene.seen,
         released_bytes=released_bytes,
@@ -174,11 +178,25 @@ def _verify(state: DeviceState, scene: Scene) -> tuple[DeviceState, str]:
     )
 
 
+def _overdraft_words(before: DeviceState, noted: DeviceState) -> str:
+    """Say it when the floors begin to promise more than there is."""
+    begins = noted.overdraft_bytes > 0 and not before.overdraft_bytes
+    return f"the floors of the services promise {size_text(noted.overdraft_bytes)} more than there is" if begins else ""
+
+
 def _released_bytes(check: Check, seen: Observation) -> int:
     return sum(
         max(0, view.report.released_bytes - check.released_before[view.service])
         for view in seen.services
         if view.service in check.released_before
+    )
+
+
+def _trimmed_bytes(state: DeviceState, check: Check) -> int:
+    """Return what services' allocators have given back, as they answered."""
+    trims = {name: service.trim for name, service in state.services.items() if name in check.trims}
+    return sum(
+        trim.released_bytes for name, trim in trims.items() if trim is not None and trim.number == check.trims[name]
     )
 
 

@@ -36,9 +36,10 @@ class SocketPlace:
         """Let the group in, once the socket is there."""
         self.path.chmod(SOCKET_MODE)
 
-    def release(self) -> None:
-        """Give the place up; the lock's file stays, so that there is only ever one of that name."""
-        self.path.unlink(missing_ok=True)
+    def release(self, *, ours: bool = True) -> None:
+        """Give the place up, and remove what is there if it is ours; the lock's file stays: one of a name is enough."""
+        if ours:
+            self.path.unlink(missing_ok=True)
         os.close(self.lock)
 
 

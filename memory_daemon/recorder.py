@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from memory_daemon.decision import Decision
+from memory_daemon.decision import Decision, Named
 from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.journal_records import (
     Basis,
@@ -12,6 +12,7 @@ from memory_daemon.journal_records import (
     Demanded,
     DeviceEvent,
     Directed,
+    FreezeChanged,
     OverrideChanged,
     ProcessesSeen,
     Record,
@@ -22,12 +23,16 @@ from memory_daemon.journal_records import (
 )
 from memory_daemon.link_view import LinkView
 from memory_daemon.orders import Observation
-from memory_daemon.types import DeviceId, MemorySample, ModuleName, Override, ResidencyReport, ServiceName, Wish
+from memory_daemon.prediction_records import records_of
+from memory_daemon.predictions import Prediction, Predictions
+from memory_daemon.types import DeviceId, Freeze, MemorySample, ModuleName, Override, ResidencyReport, ServiceName, Wish
 
 SAMPLE_SHARE = 0.01
 """Free memory that moved by this share of the total is news."""
 SAMPLE_SECONDS = 10.0
 REPORT_SECONDS = 30.0
+KEPT_BYTES = 64 << 20
+"""What an allocator keeps is news in pieces of this size."""
 DEMAND_SECONDS = 1.0
 
 
@@ -65,6 +70,7 @@ class Recorder:
         self._demands: dict[ServiceName, _Demand] = {}
         self._services: dict[ServiceName, ServiceChanged] = {}
         self._refusals: dict[ServiceName, int] = {}
+        self._foreseen: dict[DeviceId, tuple[Prediction, ...]] = {}
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self._samples)} devices | {len(self._services)} services>"
@@ -94,14 +100,20 @@ class Recorder:
                 self._refusals[view.service] = view.refusal.version
                 self._write(Refused(service=view.service, version=view.refusal.version, reason=view.refusal.reason))
 
-    def directed(self, service: ServiceName, version: int, wish: Wish, *, sent: bool) -> None:
+    def directed(self, service: ServiceName, version: int, wish: Wish, *, sent: bool, reason: str = "") -> None:
         """Record a new directive."""
-        self._write(Directed(service=service, version=version, wish=wish, sent=sent))
+        self._write(Directed(service=service, version=version, wish=wish, sent=sent, reason=reason))
 
     def processes(self, device: DeviceId, seen: tuple[ProcessUse, ...]) -> None:
         """Record who uses a device, to explain a decision; nothing if nobody told."""
         if seen:
             self._write(ProcessesSeen(device=device, used_bytes={str(one.process): one.used_bytes for one in seen}))
+
+    def foreseen(self, device: DeviceId, predictions: Predictions) -> None:
+        """Record predictions that are new, and those that have ended."""
+        for record in records_of(device, self._foreseen.get(device, ()), predictions):
+            self._write(record)
+        self._foreseen[device] = predictions.open
 
     def happened(self, events: tuple[GpuEvent, ...]) -> None:
         """Record what happened to devices."""
@@ -112,6 +124,11 @@ class Recorder:
         """Record overrides that ran out."""
         for override in overrides:
             self._write(OverrideChanged(change="expired", requested_by=override.set_by, override=override))
+
+    def thawed(self, freeze: Freeze | None) -> None:
+        """Record a freeze that ran out, if one did."""
+        if freeze is not None:
+            self._write(FreezeChanged(change="expired", requested_by=freeze.set_by, freeze=freeze))
 
     def _service(self, view: LinkView) -> None:
         record = ServiceChanged(
@@ -166,10 +183,17 @@ def decision_record(basis: Basis, decision: Decision) -> DecisionMade:
         device=basis.seen.sample.device,
         pressure=decision.pressure,
         reason=decision.reason,
-        evict=tuple(f"{service}/{module}" for service, module in decision.evict),
-        restore=tuple(f"{service}/{module}" for service, module in decision.restore),
+        evict=_names(decision.evict),
+        restore=_names(decision.restore),
+        trim=decision.trim,
+        to_disk=_names(decision.to_disk),
+        to_host=_names(decision.to_host),
         basis=basis,
     )
+
+
+def _names(named: tuple[Named, ...]) -> tuple[str, ...]:
+    return tuple(f"{service}/{module}" for service, module in named)
 
 
 def _sampled(seen: Observation, decision: Decision) -> Sampled:
@@ -223,4 +247,5 @@ def _report_differs(before: Reported, after: Reported) -> bool:
 def _telling(report: ResidencyReport) -> tuple[object, ...]:
     modules = tuple((status.module, status.tier, status.state, status.pinned) for status in report.modules)
     versions = (report.epoch, report.accepted_version, report.applied_version)
-    return modules, versions, report.budget_bytes, report.pending_moves
+    kept_pieces = 0 if report.usage is None else report.usage.kept_bytes // KEPT_BYTES
+    return modules, versions, report.budget_bytes, report.pending_moves, kept_pieces

@@ -21,6 +21,7 @@ _COUNTS = (
     "refused_requests",
     "denials",
     "directives",
+    "trims",
     "predictions",
     "prediction_hits",
 )

@@ -6,6 +6,7 @@ a tier without a number is left out, because it cannot be governed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,6 +27,7 @@ from memory_daemon.types import (
     TierBytes,
     Urgency,
 )
+from memory_daemon.usage import DeviceUsage, TrimAnswer
 
 _STATES = {
     residency_pb2.MODULE_STATE_RESTING: ModuleState.RESTING,
@@ -45,6 +47,15 @@ _URGENCY_NUMBERS = {
     Urgency.WHEN_UNCLAIMED: residency_pb2.URGENCY_WHEN_UNCLAIMED,
     Urgency.WHEN_UNLEASED: residency_pb2.URGENCY_WHEN_UNLEASED,
 }
+
+
+_USAGE = ("reserved_bytes", "allocated_bytes", "arena_bytes", "scratch_bytes", "pinned_host_bytes")
+_USAGE_IF_TOLD: tuple[Literal["free_bytes", "total_bytes", "largest_free_block_bytes", "context_bytes"], ...] = (
+    "free_bytes",
+    "total_bytes",
+    "largest_free_block_bytes",
+    "context_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +110,7 @@ def report_of(message: residency_pb2.ResidencyReport) -> ResidencyReport:
         holder_id=message.holder_id,
         restore_waits=message.restore_waits,
         restore_wait_seconds=_seconds(message.restore_wait_duration),
+        usage=_usage_of(message.device) if message.HasField("device") else None,
     )
 
 
@@ -123,6 +135,17 @@ def report_message(report: ResidencyReport) -> residency_pb2.ResidencyReport:
         holder_id=report.holder_id,
         restore_waits=report.restore_waits,
         restore_wait_duration=duration(report.restore_wait_seconds),
+        device=None if report.usage is None else _usage_message(report.usage),
+    )
+
+
+def trim_answer_of(number: int, message: residency_pb2.TrimMemoryResponse) -> TrimAnswer:
+    """Return what a service's allocator gave back, and what it could not; nothing where it keeps nothing."""
+    kind = residency_pb2.MEMORY_KIND_DEVICE_CACHE
+    found = next((each for each in message.kinds if each.kind == kind), residency_pb2.TrimmedMemory())
+    released_bytes = max(0, found.before_bytes - found.after_bytes)
+    return TrimAnswer(
+        number=number, released_bytes=released_bytes, left_bytes=found.after_bytes, obstacle=found.obstacle
     )
 
 
@@ -188,6 +211,7 @@ def _module_of(message: residency_pb2.ModuleStatus) -> ModuleStatus:
         restores=message.restores,
         evictions=message.evictions,
         pinned=message.pinned,
+        rest=Tier(message.rest) if _is_tier(message.rest) else None,
     )
 
 
@@ -210,7 +234,18 @@ def _module_message(status: ModuleStatus) -> residency_pb2.ModuleStatus:
         restores=status.restores,
         evictions=status.evictions,
         pinned=status.pinned,
+        rest=residency_pb2.TIER_UNSPECIFIED if status.rest is None else _tier(status.rest),
     )
+
+
+def _usage_of(message: residency_pb2.DeviceUsage) -> DeviceUsage:
+    values: dict[str, int | None] = {name: getattr(message, name) for name in _USAGE}
+    told = {name: getattr(message, name) if message.HasField(name) else None for name in _USAGE_IF_TOLD}
+    return DeviceUsage(**cast("dict[str, Any]", values | told))
+
+
+def _usage_message(usage: DeviceUsage) -> residency_pb2.DeviceUsage:
+    return residency_pb2.DeviceUsage(**{name: getattr(usage, name) for name in (*_USAGE, *_USAGE_IF_TOLD)})
 
 
 def _is_tier(number: int) -> bool:

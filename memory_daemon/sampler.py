@@ -48,7 +48,7 @@ class Sampler:
         self._clock = clock
         self._unix_clock = unix_clock
         self._meminfo = meminfo
-        self._listed_seconds: float | None = None
+        self._listed_seconds: dict[DeviceId, float] = {}
         self._events_seconds: float | None = None
 
     def __repr__(self) -> str:
@@ -79,9 +79,9 @@ class Sampler:
 
     def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
         """Return who uses a GPU, to explain what was decided; nothing if it was asked lately, or cannot be told."""
-        if device == HOST or not _is_due(self._listed_seconds, PROCESSES_SECONDS, self._clock()):
+        if device == HOST or not _is_due(self._listed_seconds.get(device), PROCESSES_SECONDS, self._clock()):
             return ()
-        self._listed_seconds = self._clock()
+        self._listed_seconds[device] = self._clock()
         try:
             return self._gpus.processes(device)
         except GpuUnreadableError:

@@ -16,6 +16,7 @@ from memory_daemon.simulation_contender import Contender
 from memory_daemon.simulation_outcome import Moves, Outcome, Point, busiest_minute, thinned
 from memory_daemon.simulation_service import SimulatedService
 from memory_daemon.simulation_trace import (
+    AllocatorKept,
     Asked,
     Event,
     MemoryUnreadable,
@@ -62,6 +63,7 @@ class _World:
         self._services: dict[ServiceName, SimulatedService] = {}
         self._overruled: dict[tuple[ServiceName, ModuleName], Overruled] = {}
         self._orders: deque[tuple[float, Mapping[ServiceName, Wish]]] = deque()
+        self._trims: deque[tuple[float, Mapping[ServiceName, int]]] = deque()
         self._waiting: list[_Waiting] = []
         self._wanted: dict[ServiceName, Wish] = {}
         self._now = self._next_step = self._last_step = 0.0
@@ -71,7 +73,7 @@ class _World:
         self._moves: list[tuple[float, bool, Authority]] = []
         self._points: list[Point] = []
         self._wait_spans: list[float] = []
-        self._requests = self._refused = self._denials = self._directives = 0
+        self._requests = self._refused = self._denials = self._directives = self._trimmed = 0
         self._denied_seconds = 0.0
 
     def __repr__(self) -> str:
@@ -88,6 +90,7 @@ class _World:
         moments = [self._next_step, self._trace.seconds]
         moments += [self._events[0].seconds] if self._events else []
         moments += [self._orders[0][0]] if self._orders else []
+        moments += [self._trims[0][0]] if self._trims else []
         ends = [service.next_change_seconds(self._now) for service in self._services.values()]
         moments += [seconds for seconds in ends if seconds is not None]
         return max(self._now, min(moments))
@@ -106,6 +109,8 @@ class _World:
             self._take(self._events.popleft())
         while self._orders and self._orders[0][0] <= self._now:
             self._hand_over(self._orders.popleft()[1])
+        while self._trims and self._trims[0][0] <= self._now:
+            self._trim(self._trims.popleft()[1])
         changed = [service.settle(self._now) for service in self._services.values()]
         for service in self._services.values():
             service.obey(self._free_bytes(), self._now)
@@ -133,6 +138,10 @@ class _World:
             case ServiceLeft():
                 self._services.pop(event.service, None)
                 self._wake()
+            case AllocatorKept() if event.service in self._services:
+                self._services[event.service].keep(event.change_bytes)
+            case AllocatorKept():
+                pass
             case Overruled():
                 self._overruled[event.service, event.module] = event
                 self._wake()
@@ -170,6 +179,12 @@ class _World:
             if name in self._services:
                 self._services[name].wish = wish
 
+    def _trim(self, trims: Mapping[ServiceName, int]) -> None:
+        for name, number in trims.items():
+            if name in self._services:
+                self._services[name].trim(number)
+        self._wake()
+
     def _step(self) -> None:
         step = self._contender.step(self._observe(confirmed=False), lambda: self._observe(confirmed=True))
         wanted = {name: wish for name, wish in step.wishes.items() if name in self._services}
@@ -178,6 +193,9 @@ class _World:
         self._wanted |= news
         if news:
             self._orders.append((self._now + DIRECTIVE_SECONDS, news))
+        if step.trims:
+            self._trimmed += len(step.trims)
+            self._trims.append((self._now + DIRECTIVE_SECONDS, step.trims))
         self._last_step = self._now
         self._next_step = self._now + max(self._contender.shortest_seconds, step.next_seconds)
 
@@ -219,16 +237,18 @@ class _World:
             tier=service.tier,
             report=service.report(self._now, self._trace.start_unix_seconds + self._now),
             floor_bytes=self._floors.get(service.service, 0),
+            trimmed=service.trimmed,
         )
 
     def _held_bytes(self) -> int:
         return sum(service.held_bytes for service in self._services.values())
 
     def _free_bytes(self) -> int:
-        return max(0, self._trace.total_bytes - self._used_bytes - self._held_bytes())
+        return max(0, -self._missing_bytes())
 
     def _missing_bytes(self) -> int:
-        return self._used_bytes + self._held_bytes() - self._trace.total_bytes
+        ours_bytes = sum(service.device_bytes for service in self._services.values())
+        return self._used_bytes + ours_bytes - self._trace.total_bytes
 
     def _collect_moves(self) -> bool:
         found = [(self._now, moved.home, moved.authority) for one in self._services.values() for moved in one.moved]
@@ -262,6 +282,7 @@ class _World:
             denials=self._denials,
             denied_seconds=self._denied_seconds,
             directives=self._directives,
+            trims=self._trimmed,
             predictions=predictions,
             prediction_hits=hits,
             points=tuple(thinned(self._points)),

@@ -1,7 +1,7 @@
 """What a policy on trial is to the simulation: something that sees what the daemon sees, and says what it wants."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from memory_daemon.orders import Observation
@@ -10,10 +10,14 @@ from memory_daemon.types import ServiceName, Wish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a contender wants of each service, and how long it rests; a service it does not name is left alone."""
+    """What a contender wants of each service, and how long it rests; a service it does not name is left alone.
+
+    `trims` are the services to ask for what their allocators keep, with the numbers that they answer under.
+    """
 
     wishes: Mapping[ServiceName, Wish]
     next_seconds: float
+    trims: Mapping[ServiceName, int] = field(default_factory=dict)
 
 
 class Contender(Protocol):

@@ -61,8 +61,11 @@ class Governed:
             seen = again()
             after, decision = decide(self._state, seen, self._policy)
         self._state = after
+        asked = {service: after.services[service].trim for service in decision.trim}
         return Step(
-            wishes={view.service: self._wish(view, seen) for view in seen.services}, next_seconds=decision.next_seconds
+            wishes={view.service: self._wish(view, seen) for view in seen.services},
+            next_seconds=decision.next_seconds,
+            trims={service: trim.number for service, trim in asked.items() if trim is not None},
         )
 
     def _wish(self, view: ServiceView, seen: Observation) -> Wish:

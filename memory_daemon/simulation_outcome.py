@@ -6,7 +6,7 @@ Pure. Seconds below a mark are counted against the marks of one policy, the same
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memory_daemon.journal_records import Demanded, Directed, Entry, Reported, Sampled
+from memory_daemon.journal_records import DecisionMade, Demanded, Directed, Entry, Reported, Sampled
 from memory_daemon.marks import Marks
 from memory_daemon.types import DeviceId, ModuleName, ServiceName
 
@@ -62,6 +62,7 @@ class Outcome:
     denials: int = 0
     denied_seconds: float = 0.0
     directives: int = 0
+    trims: int = 0
     predictions: int = 0
     prediction_hits: int = 0
     points: tuple[Point, ...] = ()
@@ -106,6 +107,7 @@ def recorded(entries: Iterable[Entry], device: DeviceId, marks: Marks) -> Outcom
         waits=tally.waits,
         wait_seconds=tally.wait_seconds,
         directives=tally.directives,
+        trims=tally.trims,
         points=tuple(tally.points),
     )
 
@@ -117,7 +119,7 @@ class _Tally:
         self.device = device
         self.points: list[Point] = []
         self.moments: list[float] = []
-        self.directives = self.requests = self.waits = 0
+        self.directives = self.trims = self.requests = self.waits = 0
         self.wait_seconds = self.seconds = 0.0
         self._start: float | None = None
         self._counts: dict[tuple[ServiceName, ModuleName], tuple[int, int]] = {}
@@ -139,6 +141,8 @@ class _Tally:
                 self._take_report(reported)
             case Directed(sent=True) as directed if directed.service in self._held:
                 self.directives += 1
+            case DecisionMade(device=self.device) as made:
+                self.trims += len(made.trim)
             case Demanded() as demanded if demanded.service in self._held:
                 self.requests += bool(demanded.uses)
                 self.waits += demanded.restore_waits

@@ -21,6 +21,7 @@ from memory_daemon.types import (
     Urgency,
     Wish,
 )
+from memory_daemon.usage import DeviceUsage, TrimAnswer
 
 UTTERANCE_SECONDS = 2.0
 """A use is part of an utterance, which claims its modules; most last longer."""
@@ -81,6 +82,8 @@ class SimulatedService:
         self.instance_id = came.instance_id
         self.wish = Wish()
         self.moved: list[Moved] = []
+        self.kept_bytes = 0
+        self.trimmed: TrimAnswer | None = None
         self._released_bytes = 0
         self._waits = 0
         self._wait_seconds = 0.0
@@ -95,6 +98,11 @@ class SimulatedService:
     def held_bytes(self) -> int:
         """What its modules take at home."""
         return sum(module.held_bytes for module in self._modules.values())
+
+    @property
+    def device_bytes(self) -> int:
+        """What it takes of the device: its modules, and what its allocator keeps without using it."""
+        return self.held_bytes + self.kept_bytes
 
     @property
     def tier(self) -> Tier:
@@ -138,6 +146,7 @@ class SimulatedService:
         wanted = [self._modules[name] for name in uses if name in self._modules]
         missing = [module for module in wanted if not module.held_bytes]
         need_bytes = sum(module.home_bytes for module in missing) - free_bytes
+        need_bytes -= self._use_kept(need_bytes)
         if need_bytes > 0 and not self._make_room(need_bytes, wanted, now_seconds):
             return None
         for module in missing:
@@ -152,6 +161,15 @@ class SimulatedService:
         """Take over by how many open utterances each module is claimed; those that are not named, by none."""
         for name, module in self._modules.items():
             module.claims = claims.get(name, 0)
+
+    def keep(self, change_bytes: int) -> None:
+        """Let the allocator keep so much more, or less."""
+        self.kept_bytes = max(0, self.kept_bytes + change_bytes)
+
+    def trim(self, number: int) -> None:
+        """Give back what the allocator keeps, and answer under that number."""
+        self.trimmed = TrimAnswer(number=number, released_bytes=self.kept_bytes, left_bytes=0)
+        self.kept_bytes = 0
 
     def wait(self, seconds: float) -> None:
         """Count a request that had to wait so long."""
@@ -168,7 +186,16 @@ class SimulatedService:
             released_bytes=self._released_bytes,
             restore_waits=self._waits,
             restore_wait_seconds=self._wait_seconds,
+            usage=DeviceUsage(reserved_bytes=self.device_bytes, allocated_bytes=self.held_bytes)
+            if self.tier is Tier.DEVICE
+            else None,
         )
+
+    def _use_kept(self, need_bytes: int) -> int:
+        """Give back what the allocator keeps, as far as a restore needs it; returns how much that was."""
+        used_bytes = max(0, min(self.kept_bytes, need_bytes))
+        self.kept_bytes -= used_bytes
+        return used_bytes
 
     def _is_kept(self, module: SimulatedModule, placement: Placement, now_seconds: float) -> bool:
         return placement.tier > module.home and module.held_bytes > 0 and self._keeps(module, placement, now_seconds)

@@ -7,7 +7,15 @@ free, less what governed modules held at that moment. On that, and on what was a
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from memory_daemon.journal_records import Demanded, Entry, OverrideChanged, Reported, Sampled, ServiceChanged
+from memory_daemon.journal_records import (
+    DecisionMade,
+    Demanded,
+    Entry,
+    OverrideChanged,
+    Reported,
+    Sampled,
+    ServiceChanged,
+)
 from memory_daemon.types import DeviceId, ModuleName, ModuleStatus, OverrideKind, ServiceName
 
 
@@ -58,6 +66,15 @@ class ServiceLeft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatorKept:
+    """A service's allocator keeps so much more of the device without using it, or less if negative."""
+
+    seconds: float
+    service: ServiceName
+    change_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overruled:
     """An operator wants something of a module, or (None) nothing any more."""
 
@@ -67,7 +84,7 @@ class Overruled:
     kind: OverrideKind | None
 
 
-Event = OthersUse | MemoryUnreadable | Asked | ServiceCame | ServiceLeft | Overruled
+Event = OthersUse | MemoryUnreadable | Asked | ServiceCame | ServiceLeft | AllocatorKept | Overruled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +128,8 @@ class _Reading:
         self._facts = _facts_of(entries)
         self._instances: dict[ServiceName, str] = {}
         self._held: dict[ServiceName, int] = {}
+        self._kept: dict[ServiceName, int] = {}
+        self._trimmed: set[ServiceName] = set()
         self._events: list[Event] = []
         self._total_bytes = 0
 
@@ -141,6 +160,8 @@ class _Reading:
                 self._events.append(
                     Asked(seconds=seconds, service=demanded.service, uses=demanded.uses, claims=demanded.claims)
                 )
+            case DecisionMade(device=self._device) as made:
+                self._trimmed |= {ServiceName(name) for name in made.trim}
             case OverrideChanged(override=override, change=change):
                 kind = override.kind if change == "set" else None
                 self._events.append(
@@ -154,12 +175,13 @@ class _Reading:
             self._events.append(MemoryUnreadable(seconds=seconds, reason=sampled.error, lost=sampled.lost))
             return
         self._total_bytes = max(self._total_bytes, sampled.total_bytes)
-        used_bytes = max(0, sampled.total_bytes - sampled.free_bytes - sum(self._held.values()))
+        used_bytes = max(0, sampled.total_bytes - sampled.free_bytes - self._ours_bytes())
         self._events.append(OthersUse(seconds=seconds, used_bytes=used_bytes))
 
     def _take_service(self, changed: ServiceChanged, seconds: float) -> None:
         self._instances[changed.service] = changed.instance_id
         if not changed.governed and self._held.pop(changed.service, None) is not None:
+            self._kept.pop(changed.service, None)
             self._events.append(ServiceLeft(seconds=seconds, service=changed.service))
 
     def _take_report(self, reported: Reported, seconds: float) -> None:
@@ -179,7 +201,22 @@ class _Reading:
                     unix_seconds=self._start + seconds,
                 )
             )
+            self._kept.pop(service, None)
         self._held[service] = sum(status.home_bytes for status in reported.report.modules if status.at_home)
+        usage = reported.report.usage
+        self._take_kept(service, 0 if usage is None else usage.kept_bytes, seconds)
+
+    def _take_kept(self, service: ServiceName, kept_bytes: int, seconds: float) -> None:
+        """Tell what an allocator keeps more or less; what it gave back because a policy asked is not the story's."""
+        change_bytes = kept_bytes - self._kept.get(service, 0)
+        self._kept[service] = kept_bytes
+        if change_bytes < 0 and service in self._trimmed:
+            self._trimmed.discard(service)
+        elif change_bytes:
+            self._events.append(AllocatorKept(seconds=seconds, service=service, change_bytes=change_bytes))
+
+    def _ours_bytes(self) -> int:
+        return sum(self._held.values()) + sum(self._kept.values())
 
     def _lasting(self, service: ServiceName, instance_id: str, status: ModuleStatus) -> ModuleStatus:
         fact = self._facts[service, instance_id, status.module]

@@ -20,6 +20,7 @@ _CODES = {
     Reason.MODULE_NOT_FOUND: code_pb2.NOT_FOUND,
     Reason.AT_CAPACITY: code_pb2.RESOURCE_EXHAUSTED,
     Reason.ENGINE_FAULT: code_pb2.INTERNAL,
+    Reason.NOTHING_TO_UNDO: code_pb2.FAILED_PRECONDITION,
 }
 
 _log = structlog.get_logger(__name__)

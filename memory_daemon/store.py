@@ -5,14 +5,13 @@ A change that cannot be kept is no change: what runs is always what a restart wo
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from memory_daemon.errors import DaemonError, Reason, bad_config
-from memory_daemon.kept_policy import SCHEMA, Change, KeptPolicy
+from memory_daemon.kept_policy import SCHEMA, Change, KeptPolicy, Undo, changed, undone
 from memory_daemon.marks import Policy, violations
 from memory_daemon.state_folder import KeptFile, Loaded
 
@@ -55,29 +54,46 @@ class PolicyStore:
         Raises DaemonError ETAG_MISMATCH, BAD_CONFIG, or ENGINE_FAULT if it cannot be kept; nothing has changed then.
         """
         with self._lock:
-            before = self._current
-            if change.etag and change.etag != before.etag:
-                raise DaemonError(Reason.ETAG_MISMATCH, f"the policy is at etag {before.etag}, not {change.etag}")
-            after = self._changed(before, change, totals_bytes)
-            if not change.validate_only and after is not before:
-                self._keep(after)
-                self._current = after
-            return before, after
+            before = self._based_on(change.etag)
+            policy = change.apply(before.policy)
+            after = changed(before, policy, by=change.requested_by, unix_seconds=self._unix_clock())
+            return self._take(before, after, totals_bytes, validate_only=change.validate_only)
 
-    def _changed(self, before: KeptPolicy, change: Change, totals_bytes: tuple[int, ...]) -> KeptPolicy:
-        policy = change.apply(before.policy)
-        wrong = violations(policy, totals_bytes)
+    def undo(self, undo: Undo, totals_bytes: tuple[int, ...]) -> tuple[KeptPolicy, KeptPolicy]:
+        """Take changes back and return the policy before, and as it is now (or would be).
+
+        Raises DaemonError as `update` does, and NOTHING_TO_UNDO.
+        """
+        with self._lock:
+            before = self._based_on(undo.etag)
+            after = undone(before, undo, unix_seconds=self._unix_clock())
+            return self._take(before, after, totals_bytes, validate_only=undo.validate_only)
+
+    def reload(self, initial: Policy, requested_by: str) -> tuple[KeptPolicy, KeptPolicy]:
+        """Put a configuration that was read again in force as a whole, and return the policy before and now.
+
+        What was tuned meanwhile goes, and can be had back with `undo`. Raises DaemonError as `update` does.
+        """
+        change = Change(apply=lambda _: initial, requested_by=requested_by)
+        before, after = self.update(change, ())
+        self._initial = initial
+        return before, after
+
+    def _based_on(self, etag: str) -> KeptPolicy:
+        if etag and etag != self._current.etag:
+            raise DaemonError(Reason.ETAG_MISMATCH, f"the policy is at etag {self._current.etag}, not {etag}")
+        return self._current
+
+    def _take(
+        self, before: KeptPolicy, after: KeptPolicy, totals_bytes: tuple[int, ...], *, validate_only: bool
+    ) -> tuple[KeptPolicy, KeptPolicy]:
+        wrong = violations(after.policy, totals_bytes)
         if wrong:
             raise bad_config(wrong)
-        if policy == before.policy:
-            return before
-        return replace(
-            before,
-            policy=policy,
-            revision=before.revision + 1,
-            update_unix_seconds=self._unix_clock(),
-            updated_by=change.requested_by,
-        )
+        if not validate_only and after is not before:
+            self._keep(after)
+            self._current = after
+        return before, after
 
     def _keep(self, kept: KeptPolicy) -> None:
         try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import NewType
 
+from memory_daemon.usage import DeviceUsage
+
 DeviceId = NewType("DeviceId", str)
 ModuleName = NewType("ModuleName", str)
 ServiceName = NewType("ServiceName", str)
@@ -76,6 +78,7 @@ class Fault(Enum):
     GPU_LOST = "gpu_lost"
     NO_PERMISSION = "no_permission"
     DEVICE_GONE = "device_gone"
+    NO_ANSWER = "no_answer"
     OTHER = "other"
 
 
@@ -133,6 +136,7 @@ class ModuleStatus:
     restores: int = 0
     evictions: int = 0
     pinned: bool = False
+    rest: Tier | None = None
 
     @property
     def at_home(self) -> bool:
@@ -173,6 +177,7 @@ class ResidencyReport:
     holder_id: str = ""
     restore_waits: int = 0
     restore_wait_seconds: float = 0.0
+    usage: DeviceUsage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,8 +240,20 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """An operator's word that the daemon moves nothing; `expire_unix_seconds` None for never."""
+
+    start_unix_seconds: float
+    expire_unix_seconds: float | None = None
+    set_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What was decided for one service, and why; `version` is that of the directive, 0 when none was sent."""
+    """What was decided for one service, and why; `version` is that of the directive, 0 when none was sent.
+
+    `dry_run` means that it was only rehearsed; `device` is empty where it is not known.
+    """
 
     unix_seconds: float
     service: ServiceName
@@ -244,6 +261,11 @@ class Decided:
     reason: str
     evict: tuple[ModuleName, ...] = ()
     restore: tuple[ModuleName, ...] = ()
+    device: DeviceId = DeviceId("")
+    dry_run: bool = False
+    trim: bool = False
+    to_disk: tuple[ModuleName, ...] = ()
+    to_host: tuple[ModuleName, ...] = ()
 
 
 def size_text(size_bytes: float) -> str:

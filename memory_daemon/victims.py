@@ -7,7 +7,7 @@ module leaves only when memory is critical, and after all that are not.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memory_daemon.modules import ModuleHistory, cost_per_byte, last_use_age_seconds
+from memory_daemon.modules import cost_per_byte, last_use_age_seconds, measured_bytes_per_second
 from memory_daemon.orders import DeviceState, Observation, ServiceView
 from memory_daemon.types import Authority, ModuleState, ModuleStatus, ServiceName
 
@@ -27,8 +27,9 @@ def candidates(
     state: DeviceState, seen: Observation, *, residence_seconds: float, critical: bool
 ) -> tuple[Victim, ...]:
     """Return the modules that may leave, cheapest first; below critical neither claims nor residence protect."""
+    speed = restore_speed(seen)
     found = [
-        _victim(view, status, history, seen)
+        _victim(state, view, status, seen, speed)
         for view in seen.services
         if not left_alone(state, view.service, seen.sample.seconds)
         for status in view.report.modules
@@ -55,6 +56,13 @@ def batch(victims: tuple[Victim, ...], need_bytes: int) -> tuple[Victim, ...]:
     return tuple(chosen)
 
 
+def restore_speed(seen: Observation) -> float | None:
+    """Return how fast modules of all services come home to the device, in bytes a second; None if none has yet."""
+    return measured_bytes_per_second(
+        status for view in seen.services for status in view.report.modules if status.home == view.tier
+    )
+
+
 def left_alone(state: DeviceState, service: ServiceName, now_seconds: float) -> bool:
     """Tell whether a service refused a directive just now."""
     until_seconds = state.services[service].left_alone_until_seconds
@@ -75,14 +83,33 @@ def _may_leave(state: DeviceState, seen: Observation, view: ServiceView, status:
     )
 
 
-def _victim(view: ServiceView, status: ModuleStatus, history: ModuleHistory, seen: Observation) -> Victim:
+def _victim(
+    state: DeviceState,
+    view: ServiceView,
+    status: ModuleStatus,
+    seen: Observation,
+    bytes_per_second: float | None,
+) -> Victim:
+    history = state.services[view.service].modules[status.module]
     return Victim(
         service=view.service,
         status=status,
-        cost=cost_per_byte(history, status),
+        cost=cost_per_byte(history, status, bytes_per_second),
         idle_seconds=last_use_age_seconds(status, seen.sample.unix_seconds),
-        spare_bytes=held_bytes(view) - view.floor_bytes,
+        spare_bytes=_staying_bytes(state, view) - view.floor_bytes,
     )
+
+
+def _staying_bytes(state: DeviceState, view: ServiceView) -> int:
+    """Return what a service's modules hold, without those that have been asked to leave and will."""
+    orders = state.services[view.service].orders
+    leaving = {module for module, order in orders.items() if order.leaves}
+    asked_bytes = sum(
+        status.home_bytes
+        for status in view.report.modules
+        if status.module in leaving and status.at_home and status.home == view.tier
+    )
+    return held_bytes(view) - asked_bytes
 
 
 def held_bytes(view: ServiceView) -> int:

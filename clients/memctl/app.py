@@ -6,15 +6,28 @@ from typing import Annotated
 
 import typer
 
-from memctl import module_commands, policy_commands, service_commands, simulation_commands, watch_commands
+from memctl import (
+    module_commands,
+    policy_commands,
+    reason_commands,
+    service_commands,
+    simulation_commands,
+    switch_commands,
+    watch_commands,
+)
 from memctl.invocation import command, root
 
 PACKAGE = "greenroom"
 COMMANDS: dict[str, Callable[..., None]] = {
     "get": policy_commands.get,
     "set": policy_commands.set_policy,
+    "undo": switch_commands.undo,
+    "freeze": switch_commands.freeze,
+    "thaw": switch_commands.thaw,
     "top": watch_commands.top,
     "watch": watch_commands.watch,
+    "explain": reason_commands.explain,
+    "history": reason_commands.history,
     "evict": module_commands.evict,
     "restore": module_commands.restore,
     "pin": module_commands.pin,
@@ -67,5 +80,7 @@ def _memctl(
       memctl top
       memctl set low=2GiB high=15% grace=2s
       memctl evict watermark.detector --for 10m
+      memctl explain t3
+      memctl undo
       memctl report --plot memory.png
     """

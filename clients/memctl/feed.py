@@ -10,7 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from memctl.errors import MemctlError
-from memctl.line import LONGEST_BACK_OFF_SECONDS, Glimpse, Line, back_off_seconds, line_lost
+from memctl.line import (
+    LONGEST_BACK_OFF_SECONDS,
+    PAST_SECONDS,
+    Glimpse,
+    Line,
+    back_off_seconds,
+    line_lost,
+    with_points,
+)
 from memctl.link import PolicyLink, StatusStream
 from memctl.types import Status
 
@@ -58,13 +66,15 @@ class StatusFeed:
             self._stopped.wait(back_off_seconds(self.glimpse().line.attempts))
 
     def _follow(self, link: PolicyLink) -> None:
-        stream = link.watch()
+        stream = link.watch(past_seconds=PAST_SECONDS)
         with self._lock:
             self._stream = stream
         if self._stopped.is_set():
             stream.cancel()
         for status in stream:
-            self._keep(Glimpse(status=status, received_unix_seconds=self._clock(), line=Line()))
+            points = with_points(stream.past or self.glimpse().points, status)
+            stream.past = ()
+            self._keep(Glimpse(status=status, received_unix_seconds=self._clock(), line=Line(), points=points))
 
     def _lose(self, cause: str) -> None:
         glimpse = self.glimpse()

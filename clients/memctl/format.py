@@ -73,6 +73,12 @@ def exact_value(setting: Setting, value: SettingValue) -> str:
         case Kind.RATE:
             assert isinstance(value, int)
             return f"{exact_bytes(value)}/s"
+        case Kind.SIZE:
+            assert isinstance(value, int)
+            return exact_bytes(value)
+        case Kind.PERCENT:
+            assert isinstance(value, int | float)
+            return exact_percent(float(value))
         case Kind.SWITCH:
             return "true" if value else "false"
     assert_never(setting.kind)

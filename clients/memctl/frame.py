@@ -6,52 +6,27 @@ modules; the last decisions with their reasons. What does not fit is counted, ne
 
 from dataclasses import dataclass
 
-from rich.console import Group, JustifyMethod, RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from memctl.bars import BLOCKS, PRESSURE_STYLES, Glyphs, memory_bar, share_bar
+from memctl.bars import PRESSURE_STYLES, memory_bar
+from memctl.chart import MOST_ROWS, chart, span_seconds
 from memctl.format import NOTHING, clock, short_ago, short_bytes, short_duration
+from memctl.ledger_tables import foresight_lines, ledger_lines
 from memctl.line import Glimpse, Line
-from memctl.module_tables import MODULE_CELLS, TIER_STYLES, WORDS, tier_totals
-from memctl.tables import Reader, directive, governed, moves
-from memctl.types import Decision, DeviceMemory, ModuleStatus, Override, Report, ServiceStatus, Status
+from memctl.service_frame import Canvas, one_line, override_words, service_part, service_rows
+from memctl.standing import standing
+from memctl.tables import Reader, moves
+from memctl.types import Decision, DeviceMemory, Status
 
-NARROW_COLUMNS = ("MODULE", "TIER", "SIZE", "IN USE", "LAST USE", "RESTORE")
-WIDE_COLUMNS = (
-    "MODULE",
-    "TIER",
-    "SIZE",
-    "HOLDS",
-    "LEASES",
-    "CLAIMS",
-    "USES",
-    "LAST USE",
-    "RESTORE",
-    "EVICT",
-    "IN/OUT",
-    "BY",
-)
-WIDE_FROM = 140
 DECISIONS_KEPT = 3
 """Rows that decisions keep when modules want them too."""
 STALE_SECONDS = 3.0
 """From this age on a frame says how old it is; a daemon speaks at least once a second unless it is tuned otherwise."""
 _DEVICE_ROWS = 2
-_SERVICE_ROWS = 5
 _DECISION_ROWS = 2
 """A blank line and the title."""
 _BAR_SIDES = 20
-_HOME_BAR = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canvas:
-    """What a frame is drawn on. `height` None means that everything is shown, on as many lines as it takes."""
-
-    width: int
-    height: int | None
-    glyphs: Glyphs = BLOCKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +42,19 @@ def frame(glimpse: Glimpse, reader: Reader, canvas: Canvas) -> RenderableType:
     status = glimpse.status
     head = [_head(glimpse, reader, canvas), *_line(glimpse, reader)]
     strays = _strays(status, reader)
-    fixed = len(head) + _DEVICE_ROWS * len(status.devices) + len(strays)
-    given = fit(status, fixed, canvas.height)
+    shared = [one_line(line) for line in (*ledger_lines(status.ledgers), *foresight_lines(status.predictions))]
+    fixed = len(head) + _DEVICE_ROWS * len(status.devices) + len(shared) + len(strays)
+    rows = chart_rows(status, fixed, canvas.height)
+    charts = [_chart(device, glimpse, rows, reader, canvas) for device in status.devices]
+    given = fit(status, fixed + sum(map(len, charts)), canvas.height)
     parts: list[RenderableType] = [*head]
-    for device in status.devices:
-        parts += _device(device, canvas)
+    for device, drawn in zip(status.devices, charts, strict=True):
+        parts += [*_device(device, canvas, _chart_words(device, glimpse, reader) if drawn else ""), *drawn]
+    parts += shared
     if not status.services:
         parts += [Text(""), Text("no services: start one with `tts-service`", style="dim")]
     for service, rows in zip(status.services, given.modules, strict=True):
-        parts += _service(service, status.overrides, rows, reader, canvas)
+        parts += service_part(service, status.overrides, rows, reader, canvas)
     parts += [*strays, *_decisions(status.decisions, given.decisions, reader, canvas)]
     return Group(*parts)
 
@@ -86,7 +65,7 @@ def fit(status: Status, fixed_rows: int, height: int | None) -> Fit:
     if height is None:
         return Fit(modules=tuple(wanted), decisions=len(status.decisions))
     kept = min(DECISIONS_KEPT, len(status.decisions)) + _DECISION_ROWS
-    left = height - fixed_rows - _SERVICE_ROWS * len(status.services) - kept
+    left = height - fixed_rows - sum(map(service_rows, status.services)) - kept
     modules = []
     for want in wanted:
         # A line that counts the hidden ones takes the place of the last row.
@@ -95,33 +74,34 @@ def fit(status: Status, fixed_rows: int, height: int | None) -> Fit:
     return Fit(modules=tuple(modules), decisions=min(len(status.decisions), max(0, kept - _DECISION_ROWS + left)))
 
 
-def notes(module: ModuleStatus, service: ServiceStatus, overrides: tuple[Override, ...], reader: Reader) -> Text:
-    """Return what is special about a module now: an operator's override, a move that waits."""
-    pending = service.report.pending_moves if service.report else ()
-    found = [
-        *(Text(f"to {one.tier}: {one.reason}", style="yellow") for one in pending if one.module == module.module),
-        *(_override(one, reader) for one in overrides if (one.service, one.module) == (service.service, module.module)),
-    ]
-    return Text(", ").join(found)
+def chart_rows(status: Status, fixed_rows: int, height: int | None) -> int:
+    """Return the rows for each device's memory over time: what modules and a few decisions leave, within bounds."""
+    if height is None or not status.devices:
+        return MOST_ROWS - 2
+    modules = sum(len(service.report.modules) for service in status.services if service.report)
+    needed = fixed_rows + sum(map(service_rows, status.services)) + modules + _DECISION_ROWS
+    left = height - needed - min(DECISIONS_KEPT, len(status.decisions))
+    return max(0, min(MOST_ROWS, left // len(status.devices)))
 
 
 def _head(glimpse: Glimpse, reader: Reader, canvas: Canvas) -> Text:
     status = glimpse.status
     words = Text.assemble((status.holder_id or "memory daemon", "bold"), f"  policy revision {status.policy.revision}")
-    if status.policy.values.get("dry_run"):
-        words.append("  DRY RUN: nothing moves", style="bold yellow")
+    held = standing(status, reader)
+    if held:
+        words.append(f"  {held}", style="bold yellow")
     if reader.now_unix_seconds - glimpse.received_unix_seconds > STALE_SECONDS:
         words.append(f"  as of {short_ago(glimpse.received_unix_seconds, reader.now_unix_seconds)} ago", style="yellow")
     words.truncate(max(0, canvas.width - 10), overflow="ellipsis")
     now = clock(reader.now_unix_seconds, reader.zone)
-    return _one_line(Text.assemble(words, " " * max(1, canvas.width - words.cell_len - len(now)), now))
+    return one_line(Text.assemble(words, " " * max(1, canvas.width - words.cell_len - len(now)), now))
 
 
 def _line(glimpse: Glimpse, reader: Reader) -> list[Text]:
     line = glimpse.line
     if line.down_unix_seconds is None:
         return []
-    return [_one_line(Text(_gone(line, glimpse.received_unix_seconds, reader), style="bold white on red"))]
+    return [one_line(Text(_gone(line, glimpse.received_unix_seconds, reader), style="bold white on red"))]
 
 
 def _gone(line: Line, received_unix_seconds: float, reader: Reader) -> str:
@@ -129,85 +109,42 @@ def _gone(line: Line, received_unix_seconds: float, reader: Reader) -> str:
     return f"No daemon, dialling again ({line.attempts}); last seen {age} ago. {line.cause}"
 
 
-def _device(device: DeviceMemory, canvas: Canvas) -> list[Text]:
+def _device(device: DeviceMemory, canvas: Canvas, charted: str) -> list[Text]:
     style = PRESSURE_STYLES[device.pressure]
     name = f"{device.device[:10]:<10} "
     if device.error:
         error = Text.assemble((name, "bold"), (f"cannot be read: {device.error}", "bold red"))
-        return [_one_line(error), Text("")]
+        return [one_line(error), Text("")]
     bar = memory_bar(device, max(8, canvas.width - _BAR_SIDES), canvas.glyphs)
     first = Text.assemble((name, "bold"), (f"{device.pressure:<8} ", style), bar)
-    return [_one_line(first), _one_line(_legend(device))]
+    return [one_line(first), one_line(_legend(device, charted))]
 
 
-def _legend(device: DeviceMemory) -> Text:
-    """Return what is free and what the letters on the bar stand for."""
+def _chart(device: DeviceMemory, glimpse: Glimpse, rows: int, reader: Reader, canvas: Canvas) -> list[Text]:
+    return chart(
+        device,
+        glimpse.points,
+        width=canvas.width,
+        rows=rows,
+        now_unix_seconds=reader.now_unix_seconds,
+        glyphs=canvas.glyphs,
+    )
+
+
+def _chart_words(device: DeviceMemory, glimpse: Glimpse, reader: Reader) -> str:
+    own = [point for point in glimpse.points if point.device == device.device]
+    return f"  free over {short_duration(span_seconds(own, reader.now_unix_seconds))}"
+
+
+def _legend(device: DeviceMemory, charted: str) -> Text:
+    """Return what is free, what the letters on the bar stand for, and what is drawn below."""
     free = Text(f"  {short_bytes(device.free_bytes)} free of {short_bytes(device.total_bytes)}")
     if device.marks is None:
         return free
     marks = device.marks
     levels = (("Critical", marks.critical_bytes), ("Low", marks.low_bytes), ("High", marks.high_bytes))
     words = "  ".join(f"{name} {short_bytes(level_bytes)}" for name, level_bytes in levels)
-    return Text.assemble(free, (f"   {words}", "dim"))
-
-
-def _service(
-    service: ServiceStatus, overrides: tuple[Override, ...], rows: int, reader: Reader, canvas: Canvas
-) -> list[RenderableType]:
-    title = Text.assemble((service.service, "bold"), "  ", governed(service), f"  directive {directive(service)}")
-    if service.report is None:
-        return [Text(""), _one_line(title), Text("  no report yet", style="dim")]
-    report = service.report
-    tiers = f"  {tier_totals(report.modules)}   given back {short_bytes(report.released_bytes)}"
-    lines = (Text.assemble(title, "  ", _work(report)), _memory(report, canvas), Text(tiers))
-    table = _modules(service, overrides, rows, reader, canvas)
-    hidden = len(report.modules) - rows
-    more = [Text(f"  {hidden} more modules", style="dim")] if hidden > 0 else []
-    return [Text(""), *map(_one_line, lines), table, *more]
-
-
-def _work(report: Report) -> str:
-    waits = f"{report.restore_waits} waits ({short_duration(report.restore_wait_seconds)})"
-    return f"{report.sessions} sessions  {report.queued_utterances} queued  {waits}"
-
-
-def _memory(report: Report, canvas: Canvas) -> Text:
-    """Return what modules hold at home, beside the budget or, without one, beside what all of them would."""
-    bound = "in all" if report.budget_bytes is None else "budget"
-    bound_bytes = report.budget_bytes
-    if bound_bytes is None:
-        bound_bytes = sum(module.home_bytes for module in report.modules)
-    share = report.home_bytes / bound_bytes if bound_bytes else 0.0
-    held = f" {short_bytes(report.home_bytes)} of {short_bytes(bound_bytes)} {bound}"
-    process = f"  process {short_bytes(report.process_bytes)}"
-    return Text.assemble("  home ", (share_bar(share, _HOME_BAR, canvas.glyphs).plain, "cyan"), held, process)
-
-
-def _modules(
-    service: ServiceStatus, overrides: tuple[Override, ...], rows: int, reader: Reader, canvas: Canvas
-) -> Table:
-    assert service.report is not None
-    columns = WIDE_COLUMNS if canvas.width >= WIDE_FROM else NARROW_COLUMNS
-    shown = service.report.modules[:rows]
-    cells = [[_text(MODULE_CELLS[column](module, reader)) for column in columns] for module in shown]
-    taken = sum(max(len(column), *(row[at].cell_len for row in cells), 0) + 1 for at, column in enumerate(columns))
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    for column in (*columns, "NOTES"):
-        justify: JustifyMethod = "left" if column in WORDS else "right"
-        table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
-    for module, row in zip(shown, cells, strict=True):
-        remark = notes(module, service, overrides, reader)
-        remark.truncate(max(1, canvas.width - taken), overflow="ellipsis")
-        table.add_row(*row, remark, style=_row_style(module))
-    return table
-
-
-def _text(cell: str | Text) -> Text:
-    return Text(cell) if isinstance(cell, str) else cell
-
-
-def _row_style(module: ModuleStatus) -> str:
-    return "bold" if module.leases else TIER_STYLES.get(module.tier, "") * (module.tier != module.home)
+    return Text.assemble(free, (f"   {words}{charted}", "dim"))
 
 
 def _strays(status: Status, reader: Reader) -> list[Text]:
@@ -215,14 +152,9 @@ def _strays(status: Status, reader: Reader) -> list[Text]:
     shown = {(one.service, module.module) for one in status.services if one.report for module in one.report.modules}
     strays = [one for one in status.overrides if (one.service, one.module) not in shown]
     return [
-        _one_line(Text.assemble(f"override of {one.service}/{one.module}: ", _override(one, reader))) for one in strays
+        one_line(Text.assemble(f"override of {one.service}/{one.module}: ", override_words(one, reader)))
+        for one in strays
     ]
-
-
-def _override(override: Override, reader: Reader) -> Text:
-    ends = override.expire_unix_seconds
-    left = "" if ends is None else f" {short_duration(max(0.0, ends - reader.now_unix_seconds))}"
-    return Text(f"{override.kind}{left}", style="magenta")
 
 
 def _decisions(decisions: tuple[Decision, ...], rows: int, reader: Reader, canvas: Canvas) -> list[RenderableType]:
@@ -230,19 +162,12 @@ def _decisions(decisions: tuple[Decision, ...], rows: int, reader: Reader, canva
         return [Text(""), Text("no decisions yet", style="dim")]
     title = f"DECISIONS, {rows} of {len(decisions)}" if rows < len(decisions) else "DECISIONS"
     lines = [_decision(one, reader) for one in decisions[:rows]]
-    return [Text(""), Text(title, style="dim"), *(lines if canvas.height is None else map(_one_line, lines))]
+    return [Text(""), Text(title, style="dim"), *(lines if canvas.height is None else map(one_line, lines))]
 
 
 def _decision(decision: Decision, reader: Reader) -> Text:
     time = clock(decision.unix_seconds, reader.zone)
     moved = moves(decision)
     what = "" if moved == NOTHING else f"{moved}: "
-    return Text.assemble(
-        (f"{time} ", "dim"), f"{decision.service} {decision.version}  ", (what, "bold"), decision.reason
-    )
-
-
-def _one_line(text: Text) -> Text:
-    text.no_wrap = True
-    text.overflow = "ellipsis"
-    return text
+    named = f"{decision.service} {'dry run' if decision.dry_run else decision.version}"
+    return Text.assemble((f"{time} ", "dim"), f"{named}  ", (what, "bold"), decision.reason)

@@ -43,10 +43,14 @@ By = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """What every command needs. `service_socket` is used where the daemon is not asked."""
+    """What every command needs. `service_socket` is used where the daemon is not asked.
+
+    `named_service` is empty where none was named, and `service` is the default one.
+    """
 
     policy_socket: Path
     service: str
+    named_service: str
     service_socket: Path
     timeout_seconds: float
     json: bool
@@ -132,6 +136,7 @@ def open_invocation(given: Mapping[str, Any]) -> Invocation:
     return Invocation(
         policy_socket=policy_socket,
         service=service,
+        named_service=service if "service" in given else "",
         service_socket=control_socket,
         timeout_seconds=timeout_seconds,
         json=bool(given.get("as_json")),

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from memctl.types import Status
+from memctl.types import MemoryPoint, Status
 
 FIRST_BACK_OFF_SECONDS = 0.25
 LONGEST_BACK_OFF_SECONDS = 4.0
+PAST_SECONDS = 900.0
+"""What is drawn of the past at most; the daemon tells no more."""
+POINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +22,32 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glimpse:
-    """The newest status, when it came, and how the line is."""
+    """The newest status, when it came, how the line is, and memory up to then, oldest first."""
 
     status: Status
     received_unix_seconds: float
     line: Line
+    points: tuple[MemoryPoint, ...] = ()
+
+
+def with_points(points: tuple[MemoryPoint, ...], status: Status) -> tuple[MemoryPoint, ...]:
+    """Return memory over time with a status added: one point a second for each device, of the last minutes."""
+    last = {point.device: point.unix_seconds for point in points}
+    fresh = tuple(
+        MemoryPoint(
+            device=one.device,
+            unix_seconds=one.unix_seconds,
+            total_bytes=one.total_bytes,
+            free_bytes=one.free_bytes,
+        )
+        for one in status.devices
+        if one.unix_seconds is not None and not one.error
+        if one.device not in last or one.unix_seconds - last[one.device] >= POINT_SECONDS
+    )
+    if not fresh:
+        return points
+    begin = fresh[-1].unix_seconds - PAST_SECONDS
+    return (*(point for point in points if point.unix_seconds >= begin), *fresh)
 
 
 def line_lost(line: Line, cause: str, now_unix_seconds: float) -> Line:

@@ -7,21 +7,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc, residency_pb2, residency_pb2_grpc
-from memctl import policy_wire, residency_wire
+from memctl import answers_wire, policy_wire, residency_wire, simulation_wire
 from memctl.errors import DAEMON, SERVICE, UnreachableError
 from memctl.line import patience_with
+from memctl.operator_types import Explanation, History, HistoryQuestion, Trying, UndoAnswer
+from memctl.report_types import MemoryReport
 from memctl.service_types import ServiceSetting, TrimAnswer
+from memctl.simulation_types import Trial
 from memctl.sockets import Fault
 from memctl.statuses import Peer, error_of
 from memctl.types import (
-    MemoryReport,
+    Freeze,
+    MemoryPoint,
     Override,
     OverrideKind,
     PlacementAnswer,
@@ -46,9 +50,13 @@ _Answer = TypeVar("_Answer")
 
 
 class StatusStream:
-    """Statuses as they come, until the daemon ends them or says nothing for too long (`UnreachableError`)."""
+    """Statuses as they come, until the daemon ends them or says nothing for too long (`UnreachableError`).
+
+    `past` is memory before the first status, if it was asked for; it is there with that status.
+    """
 
     def __init__(self, call: "_StreamCall", *, peer: Peer, timeout_seconds: float) -> None:
+        self.past: tuple[MemoryPoint, ...] = ()
         self._call = call
         self._peer = peer
         self._timeout_seconds = timeout_seconds
@@ -56,7 +64,9 @@ class StatusStream:
     def __iter__(self) -> Iterator[Status]:
         patience_seconds = self._timeout_seconds
         while True:
-            status = policy_wire.status_of(self._next(patience_seconds))
+            message = self._next(patience_seconds)
+            self.past = policy_wire.points_of(message) or self.past
+            status = policy_wire.status_of(message)
             patience_seconds = patience_with(status, self._timeout_seconds)
             yield status
 
@@ -112,10 +122,44 @@ class PolicyLink:
         finally:
             stream.cancel()
 
-    def watch(self) -> StatusStream:
-        """Return statuses from now on, one a tick."""
-        call = self._stub.WatchStatus(policy_pb2.WatchStatusRequest())
+    def watch(self, *, past_seconds: float = 0.0) -> StatusStream:
+        """Return statuses from now on, one a tick, and memory of so many seconds before them."""
+        call = self._stub.WatchStatus(policy_pb2.WatchStatusRequest(past=duration_message(past_seconds)))
         return StatusStream(call, peer=self._peer, timeout_seconds=self._timeout_seconds)
+
+    def undo_policy(self, *, revision: int | None, etag: str, validate_only: bool, requested_by: str) -> UndoAnswer:
+        """Take the newest change back, or all since a revision; RefusedError NOTHING_TO_UNDO or BAD_CONFIG."""
+        request = policy_pb2.UndoPolicyRequest(
+            revision=revision, etag=etag, validate_only=validate_only, requested_by=requested_by
+        )
+        return answers_wire.undo_of(self._ask(self._stub.UndoPolicy, request))
+
+    def set_freeze(self, *, time_to_live_seconds: float | None, requested_by: str) -> Freeze:
+        """Let the daemon move nothing and return the freeze in force; no time to live means until it is cleared."""
+        request = policy_pb2.SetFreezeRequest(
+            time_to_live=None if time_to_live_seconds is None else duration_message(time_to_live_seconds),
+            requested_by=requested_by,
+        )
+        return policy_wire.freeze_of(self._ask(self._stub.SetFreeze, request).freeze)
+
+    def clear_freeze(self, *, requested_by: str) -> None:
+        """End the freeze; there need not be one."""
+        self._ask(self._stub.ClearFreeze, policy_pb2.ClearFreezeRequest(requested_by=requested_by))
+
+    def explain(self, service: str, module: str) -> Explanation:
+        """Return why modules are where they are; an empty module means all. RefusedError MODULE_NOT_FOUND."""
+        request = policy_pb2.ExplainPlacementRequest(service=service, module=module)
+        return answers_wire.explanation_of(self._ask(self._stub.ExplainPlacement, request))
+
+    def get_history(self, question: HistoryQuestion) -> History:
+        """Return what happened, newest first."""
+        return answers_wire.history_of(self._ask(self._stub.GetHistory, answers_wire.history_request(question)))
+
+    def simulate(self, tried: tuple[Trying, ...], *, rivals: bool, timeout_seconds: float) -> tuple[Trial, ...]:
+        """Return what policies would have done on the daemon's own journal; RefusedError BAD_CONFIG or AT_CAPACITY."""
+        request = simulation_wire.simulation_request(tried, rivals=rivals)
+        call = cast("Callable[..., policy_pb2.SimulatePolicyResponse]", self._stub.SimulatePolicy)
+        return simulation_wire.trials_of(_ask(call, iter((request,)), self._peer, timeout_seconds))
 
     def set_override(
         self, service: str, module: str, kind: OverrideKind, *, time_to_live_seconds: float | None, requested_by: str
@@ -205,7 +249,9 @@ def _target(path: Path) -> str:
     return f"unix:{quote(str(path.absolute()))}"
 
 
-def _ask(call: Callable[..., _Answer], request: Message, peer: Peer, timeout_seconds: float) -> _Answer:
+def _ask(
+    call: Callable[..., _Answer], request: Message | Iterator[Message], peer: Peer, timeout_seconds: float
+) -> _Answer:
     try:
         return call(request, timeout=timeout_seconds)
     except grpc.RpcError as error:

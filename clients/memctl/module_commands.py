@@ -7,7 +7,7 @@ gives its first directive.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -18,6 +18,7 @@ from memctl.errors import MemctlError, UnreachableError
 from memctl.invocation import By, Invocation, asker, usage
 from memctl.link import PolicyLink, ServiceLink
 from memctl.parse import parse_duration, suggestion
+from memctl.standing import standing_lines
 from memctl.tables import overrides_table, until
 from memctl.types import ModuleStatus, Override, OverrideKind, PlacementAnswer, Status, Tier
 
@@ -110,7 +111,7 @@ def release(run: Invocation, module: Module, *, direct: Direct = False, by: By =
     in_force = _others(status, run.service, module)
     told = {"released": {"service": run.service, "module": module}, "in_force": in_force}
     said = Text(f"{module} of {run.service} is released: the policy decides.", style="green")
-    run.answer(told, said, overrides_table(in_force, run.reader()))
+    run.answer(told, said, *standing_lines(status, run.reader()), overrides_table(in_force, run.reader()))
 
 
 def _ask(run: Invocation, module: str, verb: Verb, for_: str | None, *, direct: bool, by: str | None) -> None:
@@ -134,10 +135,9 @@ def _granted(
 ) -> tuple[RenderableType, ...]:
     when = until(override, run.reader())
     said = f"{override.module} of {override.service}: {override.kind} until {when}, set by {override.set_by}."
-    table = overrides_table(in_force, run.reader())
-    if status.policy.values.get("dry_run"):
-        return Text(said, style="green"), Text("The daemon only rehearses (dry_run=true): it moves nothing."), table
-    return Text(said, style="green"), table
+    # A freeze holds back the policy, not an operator's override.
+    rehearsed = standing_lines(replace(status, freeze=None), run.reader())
+    return Text(said, style="green"), *rehearsed, overrides_table(in_force, run.reader())
 
 
 def _place(run: Invocation, module: str, tier: Callable[[ModuleStatus], Tier]) -> None:

@@ -115,6 +115,10 @@ def parse_value(setting: Setting, text: str) -> SettingValue:
             return parse_duration(text)
         case Kind.RATE:
             return parse_rate(text)
+        case Kind.SIZE:
+            return parse_bytes(text)
+        case Kind.PERCENT:
+            return parse_percent(text)
         case Kind.SWITCH:
             return parse_switch(text)
     assert_never(setting.kind)

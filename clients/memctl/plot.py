@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from memctl.format import short_bytes
-from memctl.types import MemoryReport, MemorySample, Phase
+from memctl.report_types import MemoryReport, MemorySample, Phase
 
 WIDTH_INCHES, HEIGHT_INCHES = 10.0, 5.6
 DOTS_PER_INCH = 120

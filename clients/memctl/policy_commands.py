@@ -16,6 +16,7 @@ from memctl.parse import parse_assignments
 from memctl.policy_tables import change_table, policy_table
 from memctl.service_tables import device_lines, settings_table
 from memctl.settings import BY_NAME
+from memctl.standing import standing_lines
 from memctl.tables import decisions_table, devices_table, overrides_table, services_table
 from memctl.types import Policy, SettingValue
 
@@ -81,6 +82,7 @@ def set_policy(
       memctl set critical=500MB low=1.5GB --validate-only
       memctl set dry_run=true --by ann@desk
       memctl set background_restore=off --etag 3f2a
+      memctl undo
     """
     values = _assigned(assignments)
     with run.daemon() as link:
@@ -121,7 +123,7 @@ def _get_policy(run: Invocation) -> None:
         "updated_by": in_force.updated_by,
         "marks": [{"device": one.device, "marks": one.marks} for one in status.devices],
     }
-    run.answer(told, policy_table(in_force, status.devices, run.reader()))
+    run.answer(told, *standing_lines(status, run.reader()), policy_table(in_force, status.devices, run.reader()))
 
 
 def _get_service(run: Invocation) -> None:
@@ -155,7 +157,7 @@ def _get_status(run: Invocation) -> None:
         decisions_table(status.decisions, reader),
     )
     parts = [part for title, table in zip(titles, tables, strict=True) for part in (Text(""), title, table)]
-    run.answer(status_document(status, run.clock()), *parts[1:])
+    run.answer(status_document(status, run.clock()), *standing_lines(status, reader), *parts[1:])
 
 
 def _assigned(assignments: list[str]) -> dict[str, SettingValue]:

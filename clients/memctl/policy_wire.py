@@ -4,29 +4,35 @@ Beside `residency_wire` and `link`, nothing in `memctl` knows a message.
 """
 
 from itertools import zip_longest
+from typing import Any, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from greenroom.memory.v1 import policy_pb2
+from memctl.ledger_types import Ledger, PredictionTally
 from memctl.residency_wire import report_of
 from memctl.settings import BY_NAME, SETTINGS, Kind, Setting
 from memctl.types import (
     ByteMark,
     Decision,
     DeviceMemory,
+    Freeze,
     Mark,
     Marks,
+    MemoryPoint,
+    NumberChange,
     Override,
     OverrideKind,
     PercentMark,
     Policy,
+    PolicyChange,
     PolicyInForce,
     Pressure,
     ServiceStatus,
     SettingValue,
     Status,
 )
-from memctl.wire_fields import duration_message, moment, named, span
+from memctl.wire_fields import duration_message, moment, named, span, unix_seconds
 
 
 def policy_of(policy: policy_pb2.Policy) -> Policy:
@@ -41,7 +47,13 @@ def policy_in_force_of(response: policy_pb2.GetPolicyResponse) -> PolicyInForce:
         policy=policy_of(response.policy),
         update_unix_seconds=moment(response, "update_time"),
         updated_by=response.updated_by,
+        changes=tuple(_change(one) for one in response.changes),
     )
+
+
+def number_change_of(number: policy_pb2.NumberChange) -> NumberChange:
+    """Return a number of the policy that changed."""
+    return NumberChange(name=number.name, before=number.before, after=number.after)
 
 
 def policy_change(values: dict[str, SettingValue]) -> tuple[policy_pb2.Policy, FieldMask]:
@@ -60,8 +72,11 @@ def status_of(response: policy_pb2.WatchStatusResponse) -> Status:
         devices=tuple(_device(*one) for one in by_device if one[0] is not None),
         services=tuple(_service(service) for service in response.services),
         overrides=tuple(override_of(override) for override in response.overrides),
-        decisions=tuple(_decision(decision) for decision in response.decisions),
+        decisions=tuple(decision_of(decision) for decision in response.decisions),
         policy=policy_of(response.policy),
+        freeze=freeze_of(response.freeze) if response.HasField("freeze") else None,
+        predictions=tuple(_tally(tally) for tally in response.predictions),
+        ledgers=tuple(_ledger(ledger) for ledger in response.ledgers),
     )
 
 
@@ -82,16 +97,32 @@ def override_message(service: str, module: str, kind: OverrideKind) -> policy_pb
     return policy_pb2.Override(service=service, module=module, kind=number)
 
 
+def _change(change: policy_pb2.PolicyChange) -> PolicyChange:
+    return PolicyChange(
+        revision=change.revision,
+        update_unix_seconds=moment(change, "update_time"),
+        updated_by=change.updated_by,
+        numbers=tuple(number_change_of(one) for one in change.numbers),
+    )
+
+
 def _setting_value(policy: policy_pb2.Policy, setting: Setting) -> SettingValue:
     match setting.kind:
         case Kind.MARK:
             return _mark(getattr(policy, setting.name))
         case Kind.DURATION:
             return span(policy, setting.name)
-        case Kind.RATE:
-            return int(getattr(policy, setting.name))
+        case Kind.RATE | Kind.SIZE:
+            return int(getattr(policy, setting.name)) if _is_told(policy, setting.name) else None
+        case Kind.PERCENT:
+            return float(getattr(policy, setting.name)) if _is_told(policy, setting.name) else None
         case Kind.SWITCH:
-            return bool(getattr(policy, setting.name))
+            return bool(getattr(policy, setting.name)) if _is_told(policy, setting.name) else None
+
+
+def _is_told(policy: policy_pb2.Policy, name: str) -> bool:
+    """Tell whether a number was sent; one without presence on the wire always is."""
+    return not policy.DESCRIPTOR.fields_by_name[name].has_presence or policy.HasField(cast("Any", name))
 
 
 def _set_value(policy: policy_pb2.Policy, setting: Setting, value: SettingValue) -> None:
@@ -104,6 +135,39 @@ def _set_value(policy: policy_pb2.Policy, setting: Setting, value: SettingValue)
             getattr(policy, setting.name).CopyFrom(duration_message(value))
         case _:
             setattr(policy, setting.name, value)
+
+
+def _tally(tally: policy_pb2.PredictionTally) -> PredictionTally:
+    return PredictionTally(
+        device=tally.device, ground=tally.ground, hits=tally.hits, misses=tally.misses, open=tuple(tally.open)
+    )
+
+
+def _ledger(ledger: policy_pb2.Ledger) -> Ledger:
+    budgets = dict(sorted(ledger.budget_bytes.items()))
+    return Ledger(device=ledger.device, budget_bytes=budgets, overdraft_bytes=ledger.overdraft_bytes)
+
+
+def freeze_of(freeze: policy_pb2.Freeze) -> Freeze:
+    """Return an operator's freeze."""
+    return Freeze(
+        start_unix_seconds=moment(freeze, "start_time"),
+        expire_unix_seconds=moment(freeze, "expire_time"),
+        set_by=freeze.set_by,
+    )
+
+
+def points_of(response: policy_pb2.WatchStatusResponse) -> tuple[MemoryPoint, ...]:
+    """Return memory before a first status, oldest first."""
+    return tuple(
+        MemoryPoint(
+            device=point.device,
+            unix_seconds=unix_seconds(point.time),
+            total_bytes=point.total_bytes,
+            free_bytes=point.free_bytes,
+        )
+        for point in response.past
+    )
 
 
 def _mark(mark: policy_pb2.Mark) -> Mark | None:
@@ -124,11 +188,12 @@ def _device(sample: policy_pb2.Sample, pressure: int | None, marks: policy_pb2.M
         free_bytes=sample.free_bytes,
         error=sample.error,
         pressure=named(Pressure, policy_pb2.Pressure, pressure or policy_pb2.PRESSURE_UNSPECIFIED),
-        marks=None if marks is None else _marks(marks),
+        marks=None if marks is None else marks_of(marks),
     )
 
 
-def _marks(marks: policy_pb2.Marks) -> Marks:
+def marks_of(marks: policy_pb2.Marks) -> Marks:
+    """Return the marks of one device."""
     return Marks(critical_bytes=marks.critical_bytes, low_bytes=marks.low_bytes, high_bytes=marks.high_bytes)
 
 
@@ -144,7 +209,8 @@ def _service(service: policy_pb2.ServiceStatus) -> ServiceStatus:
     )
 
 
-def _decision(decision: policy_pb2.Decision) -> Decision:
+def decision_of(decision: policy_pb2.Decision) -> Decision:
+    """Return what the daemon decided."""
     return Decision(
         unix_seconds=moment(decision, "time"),
         service=decision.service,
@@ -152,4 +218,9 @@ def _decision(decision: policy_pb2.Decision) -> Decision:
         reason=decision.reason,
         evict=tuple(decision.evict),
         restore=tuple(decision.restore),
+        device=decision.device,
+        dry_run=decision.dry_run,
+        trim=decision.trim,
+        to_disk=tuple(decision.to_disk),
+        to_host=tuple(decision.to_host),
     )

@@ -4,6 +4,7 @@ Beside `policy_wire` and `link`, nothing in `memctl` knows a message.
 """
 
 from greenroom.memory.v1 import residency_pb2
+from memctl.report_types import MemoryReport, MemorySample, Phase, PhaseUsage
 from memctl.service_types import (
     DeviceUsage,
     MemoryKind,
@@ -14,13 +15,9 @@ from memctl.service_types import (
 )
 from memctl.types import (
     Authority,
-    MemoryReport,
-    MemorySample,
     ModuleState,
     ModuleStatus,
     PendingMove,
-    Phase,
-    PhaseUsage,
     PlacementAnswer,
     Report,
     Residency,

@@ -10,15 +10,29 @@ from typing import NoReturn
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from memctl.keyboard import Keyboard, keyboard
+from memctl.tuning import Key
+
 REDRAW_SECONDS = 0.25
 
 
-def show(console: Console, draw: Callable[[], RenderableType]) -> NoReturn:
-    """Draw four times a second on the terminal's other screen, until Ctrl-C (KeyboardInterrupt) or SIGTERM."""
-    with _leaving_in_order(), Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
+def show(console: Console, draw: Callable[[], RenderableType], on_key: Callable[[Key], bool]) -> None:
+    """Draw four times a second, and after every key, on the terminal's other screen.
+
+    It ends when `on_key` says so (True), on Ctrl-C (KeyboardInterrupt) or on SIGTERM.
+    """
+    with _leaving_in_order(), keyboard() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        left = False
+        while not left:
             live.update(draw(), refresh=True)
-            time.sleep(REDRAW_SECONDS)
+            left = any(on_key(key) for key in _pressed(keys))
+
+
+def _pressed(keys: Keyboard | None) -> list[Key]:
+    if keys is not None:
+        return keys.wait(REDRAW_SECONDS)
+    time.sleep(REDRAW_SECONDS)
+    return []
 
 
 @contextmanager

@@ -7,10 +7,14 @@ import typer
 
 from memctl.errors import MemctlError, UnreachableError
 from memctl.invocation import By, Invocation, asker
+from memctl.report_types import MemoryReport
 from memctl.service_tables import trim_table
 from memctl.sockets import found_services
+from memctl.standing import standing_lines
 from memctl.tables import services_table
-from memctl.types import MemoryReport, Status
+from memctl.types import (
+    Status,
+)
 from memctl.usage import usage_tables
 
 LARGEST_SAMPLES = 10_000
@@ -29,7 +33,8 @@ def services(run: Invocation) -> None:
     status = _status_if_any(run, needed=not sockets)
     known = status.services if status else ()
     told = {"daemon": status is not None, "services": known, "sockets": sockets}
-    run.answer(told, services_table(known, sockets))
+    held = standing_lines(status, run.reader()) if status else []
+    run.answer(told, *held, services_table(known, sockets))
 
 
 def report(

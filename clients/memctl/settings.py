@@ -13,6 +13,8 @@ class Kind(Enum):
     MARK = "bytes or percent"
     DURATION = "duration"
     RATE = "bytes a second"
+    SIZE = "bytes"
+    PERCENT = "percent of the time"
     SWITCH = "true or false"
 
 
@@ -44,6 +46,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(name="valid_for", kind=Kind.DURATION, meaning="time to live of a directive"),
     Setting(name="renewal", kind=Kind.DURATION, meaning="time between renewals"),
     Setting(name="background_restore", kind=Kind.SWITCH, meaning="bring modules back when there is room"),
+    Setting(name="foresight", kind=Kind.SWITCH, meaning="bring modules back ahead of their time of day"),
+    Setting(name="expected_again", kind=Kind.DURATION, meaning="a module used so lately is expected to be used again"),
+    Setting(name="foresight_lead", kind=Kind.DURATION, meaning="how long ahead of its time of day a module may come"),
+    Setting(name="trim_cache", kind=Kind.SWITCH, meaning="ask for unused caches before modules leave"),
+    Setting(name="trim_minimum_bytes", kind=Kind.SIZE, meaning="a cache below this size is not asked for"),
+    Setting(name="relieve_host", kind=Kind.SWITCH, meaning="on a GPU's machine, let masters leave host memory too"),
+    Setting(name="host_low", kind=Kind.MARK, meaning="free host memory below which masters go to disk"),
+    Setting(name="host_high", kind=Kind.MARK, meaning="free host memory from which on they come back"),
+    Setting(name="host_some_percent", kind=Kind.PERCENT, meaning="stalls of some tasks that count as pressure"),
+    Setting(name="host_full_percent", kind=Kind.PERCENT, meaning="stalls of all tasks that count as pressure"),
     Setting(name="dry_run", kind=Kind.SWITCH, meaning="decide and write the journal, but move nothing"),
 )
 

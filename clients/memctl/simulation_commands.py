@@ -1,6 +1,6 @@
 """`memctl simulate` and `memctl record`: what another policy would have done, and a trace to try it on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,17 @@ from memctl.link import StatusStream
 from memctl.recording import Recording
 from memctl.simulation_tables import trial_table, trial_title
 from memctl.simulation_types import Trial
-from memctl.simulator import simulated
+from memctl.simulator import LONGEST_SECONDS, simulated
+from memctl.trying import trying
 from memctl.types import Status
 
 
 def simulate(
     run: Invocation,
-    traces: Annotated[list[Path], typer.Argument(metavar="TRACE.jsonl...", help="Journals, or what `record` wrote.")],
+    traces: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[TRACE.jsonl...]", help="Journals, or what `record` wrote. Default: the daemon's own."),
+    ] = None,
     *,
     policy: Annotated[
         list[str] | None,
@@ -37,14 +41,16 @@ def simulate(
 
     The policy that was in force is always tried too: where it differs from what was recorded, the simulation does.
     A policy is a TOML file with a table [policy], or the name of one that ships: balanced, low-memory, latency-first,
-    neighbour-first. No daemon is needed.
+    neighbour-first. With a trace no daemon is needed. Without one the daemon tries them on its own journal, while it
+    goes on deciding; a file's numbers then stand above the policy in force.
 
     Examples:
+      memctl simulate --policy neighbour-first --rivals
       memctl simulate --policy new.toml trace.jsonl
       memctl simulate --policy latency-first --policy neighbour-first --rivals trace.jsonl
       memctl simulate --policy new.toml --plot rehearsal.png trace.jsonl --json
     """
-    found = simulated(traces, policy or (), with_rivals=rivals)
+    found = simulated(traces, policy or (), with_rivals=rivals) if traces else _asked(run, policy or (), rivals=rivals)
     if plot is not None:
         _draw(found, plot)
         run.remark(f"Drawn into {plot}.")
@@ -73,6 +79,13 @@ def record(
         finally:
             stream.cancel()
     run.answer({"trace": trace, "lines": written}, Text(f"{written} lines in {trace}."))
+
+
+def _asked(run: Invocation, policies: Sequence[str], *, rivals: bool) -> tuple[Trial, ...]:
+    """Return what the daemon says that policies would have done."""
+    tried = tuple(trying(one) for one in policies)
+    with run.daemon() as link:
+        return link.simulate(tried, rivals=rivals, timeout_seconds=LONGEST_SECONDS + run.timeout_seconds)
 
 
 def _write(path: Path, statuses: Iterator[Status], run: Invocation) -> int:

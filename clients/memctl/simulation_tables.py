@@ -18,6 +18,7 @@ COLUMNS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
     ("LONGEST", lambda one: short_duration(one.longest_wait_seconds)),
     ("MOVES", lambda one: f"{one.moves}"),
     ("BUSIEST MINUTE", lambda one: f"{one.busiest_minute_moves}"),
+    ("TRIMS", lambda one: f"{one.trims}"),
     ("DIRECTIVES", lambda one: f"{one.directives}"),
     ("AHEAD OF NEED", lambda one: f"{one.prediction_hits} of {one.predictions}" if one.predictions else "-"),
 )

@@ -42,6 +42,7 @@ class Outcome:
     predictions: int
     prediction_hits: int
     points: tuple[Point, ...]
+    trims: int = 0
 
     @property
     def moves(self) -> int:

@@ -106,13 +106,14 @@ def decisions_table(decisions: Sequence[Decision], reader: Reader) -> Renderable
         return Text("No decisions yet.", style="dim")
     table = plain_table("TIME", "SERVICE", "VERSION", "MOVES", "REASON", right=("VERSION",))
     for one in decisions:
-        table.add_row(clock(one.unix_seconds, reader.zone), one.service, str(one.version), moves(one), one.reason)
+        version = "dry run" if one.dry_run else str(one.version)
+        table.add_row(clock(one.unix_seconds, reader.zone), one.service, version, moves(one), one.reason)
     return table
 
 
 def moves(decision: Decision) -> str:
     """Return the modules that a decision moves; a dash for none."""
-    words = [f"{verb} {', '.join(names)}" for verb, names in _by_verb(decision) if names]
+    words = ["trim"] * decision.trim + [f"{verb} {', '.join(names)}" for verb, names in _by_verb(decision) if names]
     return "; ".join(words) or NOTHING
 
 
@@ -139,4 +140,9 @@ def _service_figures(report: Report | None) -> tuple[str, str, str]:
 
 
 def _by_verb(decision: Decision) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return (("evict", decision.evict), ("restore", decision.restore))
+    return (
+        ("evict", decision.evict),
+        ("restore", decision.restore),
+        ("to disk", decision.to_disk),
+        ("to host", decision.to_host),
+    )

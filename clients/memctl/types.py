@@ -6,6 +6,7 @@ Sizes are bytes, lengths of time seconds, moments seconds since 1970. Names equa
 from dataclasses import dataclass
 from enum import StrEnum
 
+from memctl.ledger_types import Ledger, PredictionTally
 from memctl.service_types import DeviceUsage
 
 
@@ -58,16 +59,6 @@ class OverrideKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Phase(StrEnum):
-    """What a service was doing when its memory was sampled."""
-
-    STARTING = "starting"
-    IDLE = "idle"
-    SPEAKING = "speaking"
-    MOVING = "moving"
-    UNKNOWN = "unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class ByteMark:
     """A level of free memory in bytes."""
@@ -97,12 +88,32 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumberChange:
+    """A number of the policy that changed, in the daemon's words."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChange:
+    """One change of the policy: the revision that it made, when, who, and each number."""
+
+    revision: int
+    update_unix_seconds: float | None
+    updated_by: str
+    numbers: tuple[NumberChange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyInForce:
-    """The policy, and who changed it last; None and empty if nobody did."""
+    """The policy, and who changed it last; None and empty if nobody did. `changes` can be undone, newest first."""
 
     policy: Policy
     update_unix_seconds: float | None
     updated_by: str
+    changes: tuple[PolicyChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +232,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the daemon decided, and why."""
+    """What the daemon decided, and why.
+
+    `trim`: an allocator's cache was asked for; `to_disk`, `to_host`: modules whose host memory goes, or comes back.
+    """
 
     unix_seconds: float | None
     service: str
@@ -229,6 +243,30 @@ class Decision:
     reason: str
     evict: tuple[str, ...]
     restore: tuple[str, ...]
+    device: str = ""
+    dry_run: bool = False
+    trim: bool = False
+    to_disk: tuple[str, ...] = ()
+    to_host: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """An operator's word that the daemon moves nothing. `expire_unix_seconds` None means until it is cleared."""
+
+    start_unix_seconds: float | None
+    expire_unix_seconds: float | None
+    set_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPoint:
+    """Memory of one device at one moment."""
+
+    device: str
+    unix_seconds: float
+    total_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +279,14 @@ class Status:
     overrides: tuple[Override, ...]
     decisions: tuple[Decision, ...]
     policy: Policy
+    freeze: Freeze | None = None
+    predictions: tuple[PredictionTally, ...] = ()
+    ledgers: tuple[Ledger, ...] = ()
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether the daemon only rehearses."""
+        return bool(self.policy.values.get("dry_run"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,51 +295,3 @@ class PlacementAnswer:
 
     module: ModuleStatus
     pending_reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemorySample:
-    """Memory of one service at one moment."""
-
-    unix_seconds: float
-    phase: Phase
-    process_bytes: int
-    home_bytes: int
-    device_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseUsage:
-    """Memory of one service in one phase."""
-
-    phase: Phase
-    samples: int
-    average_process_bytes: int
-    peak_process_bytes: int
-    average_home_bytes: int
-    peak_home_bytes: int
-    average_device_bytes: int | None = None
-    peak_device_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryReport:
-    """How a service used memory since it started. `efficiency` is 0 if everything stayed home, 1 if nothing did.
-
-    With `history_off`, the service keeps no samples. What was held of a device is None without one.
-    """
-
-    samples: tuple[MemorySample, ...]
-    phases: tuple[PhaseUsage, ...]
-    peak_process_bytes: int
-    peak_home_bytes: int
-    average_home_bytes: int
-    all_home_bytes: int
-    efficiency: float
-    restores: int
-    evictions: int
-    restored_bytes: int
-    released_bytes: int
-    modules: tuple[ModuleStatus, ...]
-    peak_device_bytes: int | None = None
-    history_off: bool = False

@@ -6,8 +6,8 @@ from rich.text import Text
 
 from memctl.format import short_bytes
 from memctl.module_tables import modules_table
+from memctl.report_types import MemoryReport
 from memctl.tables import Reader, plain_table
-from memctl.types import MemoryReport
 
 _SIZES = ("AVERAGE PROCESS", "PEAK PROCESS", "AVERAGE HOME", "PEAK HOME")
 _DEVICE_SIZES = ("AVERAGE DEVICE", "PEAK DEVICE")

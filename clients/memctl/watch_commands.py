@@ -1,22 +1,28 @@
 """`memctl top` and `memctl watch`: what the daemon sees and does, as it happens."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from memctl.bars import ASCII, BLOCKS
 from memctl.documents import status_document
 from memctl.feed import StatusFeed
 from memctl.format import clock, short_bytes
-from memctl.frame import Canvas, frame
-from memctl.invocation import Invocation
-from memctl.line import Glimpse, Line
+from memctl.frame import frame
+from memctl.invocation import By, Invocation, asker
+from memctl.line import PAST_SECONDS, Glimpse, Line, with_points
 from memctl.screen import show
+from memctl.service_frame import Canvas
+from memctl.standing import standing
 from memctl.tables import Reader
+from memctl.tuner import PANEL_ROWS, Tuner
+from memctl.tuning import Key
 from memctl.types import Status
 
 
@@ -26,11 +32,16 @@ def top(
     once: Annotated[
         bool, typer.Option("--once", help="Print one frame and leave, as is done without a terminal.")
     ] = False,
+    by: By = None,
 ) -> None:
-    """Show memory, modules and decisions live; Ctrl-C leaves.
+    """Show memory, modules and decisions live, and tune with keys; q leaves.
 
-    On each bar the letters H, L and C stand where memory would be high, low or critical. IN USE is steps that use the
-    module now / open utterances with an interest in it. When the daemon restarts, the view says so and comes back.
+    On each bar the letters H, L and C stand where memory would be high, low or critical. Below it, where there is room,
+    is what was free over the last minutes, with the marks as lines. IN USE is steps that use the module now / open
+    utterances with an interest in it. When the daemon restarts, the view says so and comes back.
+
+    Keys: up and down choose a number of the policy, left and right change it; Tab chooses a module, and p, h, e, r pin,
+    hold, evict, release it; d is dry run, f freeze or thaw, u undo. Nothing happens before Enter.
 
     Examples:
       memctl top
@@ -38,14 +49,19 @@ def top(
       COLUMNS=200 memctl top --once | less -R
     """
     with run.daemon() as link:
-        first = link.snapshot()
+        stream = link.watch(past_seconds=PAST_SECONDS)
+        try:
+            first = next(iter(stream))
+        finally:
+            stream.cancel()
     if run.json:
         run.answer(status_document(first, run.clock()))
     elif once or not run.out.is_terminal:
-        glimpse = Glimpse(status=first, received_unix_seconds=run.clock(), line=Line())
+        points = with_points(stream.past, first)
+        glimpse = Glimpse(status=first, received_unix_seconds=run.clock(), line=Line(), points=points)
         run.out.print(frame(glimpse, run.reader(), canvas_of(run.out, height=None)))
     else:
-        _live(run, first)
+        _live(run, first, by)
 
 
 def watch(
@@ -86,17 +102,39 @@ def summary(status: Status, reader: Reader) -> Text:
     home = sum(module.tier is module.home for module in modules)
     last = f"  last: {status.decisions[0].reason}" if status.decisions else ""
     time = clock(reader.now_unix_seconds, reader.zone)
-    return Text(f"{time}  {', '.join(devices)}  {home} of {len(modules)} modules home{last}")
+    held = standing(status, reader)
+    return Text(
+        f"{time}  {', '.join(devices)}  {home} of {len(modules)} modules home{f'  {held}' if held else ''}{last}"
+    )
 
 
 def _first(statuses: Iterator[Status], count: int | None) -> Iterator[Status]:
     return statuses if count is None else islice(statuses, count)
 
 
-def _live(run: Invocation, first: Status) -> None:
-    feed = StatusFeed(run.daemon, first, clock=run.clock)
+def _live(run: Invocation, first: Status, by: str | None) -> None:
+    feed, tuner = StatusFeed(run.daemon, first, clock=run.clock), Tuner(run.daemon, asker=asker(by))
+
+    def draw() -> RenderableType:
+        canvas = replace(canvas_of(run.out, height=run.out.height - PANEL_ROWS), selected=tuner.selected)
+        drawn = frame(feed.glimpse(), run.reader(), canvas)
+        return Group(_exactly(drawn, run.out, canvas), *tuner.panel())
+
+    def on_key(key: Key) -> bool:
+        tuner.press(key, feed.glimpse().status)
+        return tuner.leaves
+
     feed.start()
     try:
-        show(run.out, lambda: frame(feed.glimpse(), run.reader(), canvas_of(run.out, height=run.out.height)))
+        show(run.out, draw, on_key)
     finally:
+        tuner.close()
         feed.stop()
+
+
+def _exactly(drawn: RenderableType, console: Console, canvas: Canvas) -> RenderableType:
+    """Return a frame on exactly the rows of its canvas, so that what stands below it stays where it is."""
+    options = console.options.update(width=canvas.width, height=canvas.height)
+    lines = console.render_lines(drawn, options, pad=False)
+    rows = Segment.set_shape(lines, canvas.width, canvas.height)
+    return Segments([segment for row in rows for segment in (*row, Segment.line())])

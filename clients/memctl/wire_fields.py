@@ -57,6 +57,13 @@ def seconds(duration: Duration) -> float:
     return float((duration.seconds * _NANOS + duration.nanos) / _NANOS)
 
 
+def timestamp_message(moment_unix_seconds: float) -> Timestamp:
+    """Return a moment as the wire has it, to the microsecond."""
+    message = Timestamp()
+    message.FromMicroseconds(round(moment_unix_seconds * 1_000_000))
+    return message
+
+
 def duration_message(length_seconds: float) -> Duration:
     """Return a length of time as the wire has it, to the microsecond."""
     duration = Duration()

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from greenroom.memory.v1 import policy_pb2
+from greenroom.memory.v1 import policy_pb2, residency_pb2
 from memctl.bars import ASCII, BLOCKS
-from memctl.frame import Canvas, fit, frame
+from memctl.frame import fit, frame
 from memctl.line import Glimpse, Line, back_off_seconds, line_lost, patience_with
 from memctl.policy_wire import status_of
+from memctl.service_frame import Canvas
 from memctl.tables import Reader
-from memctl.types import ModuleState, Override, OverrideKind, Status
+from memctl.types import Freeze, MemoryPoint, ModuleState, Override, OverrideKind, Status
 from tests.fakes.fake_governed_service import FakeService
 from tests.fakes.fake_policy_rules import timestamp
 from tests.fakes.fake_policy_service import HOLDER, FakeDaemon
@@ -25,6 +26,14 @@ FRAMES = Path(__file__).parent / "memctl_frames"
 NOW = 1_763_000_000.0
 READER = Reader(now_unix_seconds=NOW, zone=UTC)
 SIZES = [(80, 24), (200, 60)]
+GIB = 2**30
+USAGE = residency_pb2.DeviceUsage(
+    reserved_bytes=2 * GIB,
+    allocated_bytes=2 * GIB - 300 * 2**20,
+    arena_bytes=GIB,
+    scratch_bytes=200 * 2**20,
+    context_bytes=423 * 2**20,
+)
 
 
 def daemon() -> FakeDaemon:
@@ -65,9 +74,24 @@ def override(service: str, module: str, ends: float | None) -> Override:
     )
 
 
-def drawn(shown: Status, canvas: Canvas, line: Line | None = None, age_seconds: float = 0.0) -> list[str]:
+def fallen() -> tuple[MemoryPoint, ...]:
+    """Return two minutes in which memory fell from 6 GiB to what it is now."""
+    levels = [*[6 * GIB] * 60, *[GIB] * 30, *[700 * 2**20] * 31]
+    return tuple(
+        MemoryPoint(device="host", unix_seconds=NOW - 120 + at, total_bytes=8 * GIB, free_bytes=level)
+        for at, level in enumerate(levels)
+    )
+
+
+def drawn(
+    shown: Status,
+    canvas: Canvas,
+    line: Line | None = None,
+    age_seconds: float = 0.0,
+    points: tuple[MemoryPoint, ...] = (),
+) -> list[str]:
     """Return the lines of a frame as a terminal of that width shows them."""
-    glimpse = Glimpse(status=shown, received_unix_seconds=NOW - age_seconds, line=line or Line())
+    glimpse = Glimpse(status=shown, received_unix_seconds=NOW - age_seconds, line=line or Line(), points=points)
     file = io.StringIO()
     Console(file=file, width=canvas.width, height=canvas.height or 25, color_system=None).print(
         frame(glimpse, READER, canvas)
@@ -78,7 +102,7 @@ def drawn(shown: Status, canvas: Canvas, line: Line | None = None, age_seconds: 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_frame_scenario_looks_as_it_was_agreed(width: int, height: int) -> None:
     """A frame looks as in its file, which `make scenarios` rewrites."""
-    lines = drawn(status(), Canvas(width=width, height=height))
+    lines = drawn(status(), Canvas(width=width, height=height), points=fallen())
     path = FRAMES / f"{width}x{height}.txt"
     if os.environ.get("REWRITE_SCENARIOS"):
         path.parent.mkdir(exist_ok=True)
@@ -90,8 +114,11 @@ def test_frame_scenario_looks_as_it_was_agreed(width: int, height: int) -> None:
 @pytest.mark.parametrize("height", [12, 16, 20, 24, 60])
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_frame_never_outgrows_its_terminal(width: int, height: int) -> None:
-    """Every line fits the width and, from sixteen lines on, all lines fit the height."""
-    lines = drawn(status(), Canvas(width=width, height=height))
+    """Every line fits the width and, from sixteen lines on, all lines fit the height, with all that there can be."""
+    one = daemon()
+    one.services[0].report.device.CopyFrom(USAGE)
+    shown = replace(status_of(one.status()), overrides=status().overrides)
+    lines = drawn(shown, Canvas(width=width, height=height), points=fallen())
 
     assert max(map(len, lines)) <= width
     assert len(lines) <= max(height, 16)
@@ -189,6 +216,43 @@ def test_frame_of_a_rehearsal_says_that_nothing_moves() -> None:
     one.policy.dry_run = True
 
     assert "DRY RUN: nothing moves" in drawn(status_of(one.status()), Canvas(width=80, height=24))[0]
+
+
+def test_frame_of_a_frozen_daemon_says_so_with_its_end() -> None:
+    """A freeze stands in the first line, with how long it holds and whose it is."""
+    freeze = Freeze(start_unix_seconds=NOW - 60, expire_unix_seconds=NOW + 540, set_by="ann")
+
+    assert "FROZEN for 9 min by ann" in drawn(replace(status(), freeze=freeze), Canvas(width=80, height=24))[0]
+
+
+def test_frame_of_a_rehearsed_decision_has_no_version() -> None:
+    """What was not sent has no number, and says so."""
+    one = status()
+    rehearsed = replace(one.decisions[0], dry_run=True)
+    lines = drawn(replace(one, decisions=(rehearsed,)), Canvas(width=80, height=24))
+
+    assert any("default dry run  evict" in line for line in lines)
+
+
+def test_frame_tells_what_a_service_holds_of_its_device() -> None:
+    """Torch's cache, arenas, the graphs' memory and the context, each by itself."""
+    one = daemon()
+    one.services[0].report.device.CopyFrom(USAGE)
+    lines = drawn(status_of(one.status()), Canvas(width=120, height=40))
+
+    assert "  device torch 2.0 GiB, 300 MiB of it cached  arenas 1.0 GiB  graphs 200 MiB  context 423 MiB" in lines
+
+
+def test_frame_marks_the_module_that_keys_act_on() -> None:
+    """The chosen module stands out in its table."""
+    canvas = Canvas(width=120, height=40, selected=("default", "voice"))
+    file = io.StringIO()
+    Console(file=file, width=120, height=40, force_terminal=True, color_system="standard").print(
+        frame(Glimpse(status=status(), received_unix_seconds=NOW, line=Line()), READER, canvas)
+    )
+    reversed_lines = [line for line in file.getvalue().splitlines() if "\x1b[7m" in line]
+
+    assert ["voice"] == [line.split("voice")[0].replace("\x1b[7m", "") + "voice" for line in reversed_lines]
 
 
 def test_frame_without_block_characters_is_ascii() -> None:

@@ -48,9 +48,14 @@ class Terminal:
             assert time.monotonic() < deadline, f"{words!r} never came; the screen had {self.screen[-3_000:]!r}"
             self._read()
 
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal, read to the end, and return the exit code."""
-        self.process.send_signal(number)
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self._master, keys.encode())
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Send a signal if one is given, read to the end, and return the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "memctl did not leave"
@@ -272,3 +277,34 @@ def test_feed_stops_while_it_dials(desk: Desk) -> None:
 
     assert lost
     assert not feed._thread.is_alive()
+
+
+def test_keys_tune_the_policy_in_place(desk: Desk) -> None:
+    """Arrows prepare a change that is shown, Enter makes it, and q gives the terminal back."""
+    desk.serve_daemon()
+    with terminal(desk.policy_socket, columns=120, rows=40) as one:
+        one.wait_for("watermark.detector")
+        one.press("\x1b[B\x1b[B\x1b[C")
+        one.wait_for("low 10% -> 11%")
+        before = desk.daemon.policy.revision
+        one.press("\r")
+        one.wait_for("low is set: revision 2")
+        one.press("q")
+        ended = one.end()
+
+    assert (1, 11.0, 0) == (before, desk.daemon.policy.low.percent, ended)
+    assert one.screen.rindex(SHOW_CURSOR) > one.screen.rindex(HIDE_CURSOR)
+
+
+def test_key_that_is_refused_says_why(desk: Desk) -> None:
+    """A change that somebody else overtook is refused, and the view goes on."""
+    desk.serve_daemon()
+    with terminal(desk.policy_socket, columns=120, rows=40) as one:
+        one.wait_for("watermark.detector")
+        one.press("\x1b[B" * 3 + "\x1b[D" * 14)
+        one.wait_for("high 15% -> 1%")
+        one.press("\r")
+        one.wait_for("refused: high: must be at least low")
+        ended = one.end(signal.SIGINT)
+
+    assert (15.0, 130) == (desk.daemon.policy.high.percent, ended)

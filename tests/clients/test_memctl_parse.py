@@ -213,8 +213,10 @@ def values_of(setting: Setting) -> st.SearchStrategy[SettingValue]:
             )
         case Kind.DURATION:
             return st.integers(0, 3_600_000_000).map(lambda n: n / 1_000_000)
-        case Kind.RATE:
+        case Kind.RATE | Kind.SIZE:
             return st.integers(0, 2**50)
+        case Kind.PERCENT:
+            return st.floats(0, 100)
         case Kind.SWITCH:
             return st.booleans()
 

@@ -100,6 +100,9 @@ def test_get_status_as_json_is_one_document(desk: Desk) -> None:
         "overrides",
         "decisions",
         "policy",
+        "freeze",
+        "predictions",
+        "ledgers",
     } == set(told)
 
 

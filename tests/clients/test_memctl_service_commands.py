@@ -9,8 +9,8 @@ import pytest
 
 from greenroom.memory.v1 import residency_pb2
 from memctl.plot import picture, spans, unit_of
+from memctl.report_types import MemoryReport, MemorySample, Phase
 from memctl.residency_wire import memory_report_of
-from memctl.types import MemoryReport, MemorySample, Phase
 from tests.fakes.fake_governed_service import MIB, FakeService
 from tests.fakes.fake_policy_rules import timestamp
 from tests.fakes.memctl_desk import Desk

@@ -57,7 +57,18 @@ def test_watch_prints_one_object_a_line(desk: Desk) -> None:
     lines = [json.loads(line) for line in answer.out.splitlines()]
 
     assert (0, 3) == (answer.exit_code, len(lines))
-    assert {"unix_seconds", "holder_id", "devices", "services", "overrides", "decisions", "policy"} == set(lines[0])
+    assert {
+        "unix_seconds",
+        "holder_id",
+        "devices",
+        "services",
+        "overrides",
+        "decisions",
+        "policy",
+        "freeze",
+        "predictions",
+        "ledgers",
+    } == set(lines[0])
     assert sorted(line["unix_seconds"] for line in lines) == [line["unix_seconds"] for line in lines]
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ WAIT_SECONDS = 20.0
 class DaemonProcess:
     """A memory daemon: started with flags, heard through its log, asked through its socket."""
 
-    def __init__(self, folder: Path, *flags: str, state: str = "state", socket: str = "policy.sock") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        state: str = "state",
+        socket: str = "policy.sock",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.socket = folder / socket
         self.state = folder / state
         self.services = folder / "services"
@@ -33,6 +40,7 @@ class DaemonProcess:
         self._reader: threading.Thread | None = None
         self._channel: grpc.Channel | None = None
         self._folder = folder
+        self._own_environment = environment or {}
 
     def __repr__(self) -> str:
         return f"<DaemonProcess {self.socket} | {len(self.events)} events>"
@@ -43,6 +51,16 @@ class DaemonProcess:
         if self._channel is None:
             self._channel = grpc.insecure_channel(f"unix:{self.socket}")
         return policy_pb2_grpc.PolicyServiceStub(self._channel)
+
+    @property
+    def pid(self) -> int:
+        """Return the process's number while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, and wait for nothing."""
+        os.kill(self.pid, number)
 
     def start(self, *, file_bytes_maximum: int | None = None, wait: bool = True) -> None:
         """Start it, and wait until it listens; `file_bytes_maximum` is a disk on which no file grows larger."""
@@ -97,7 +115,9 @@ class DaemonProcess:
 
     def set_marks(self, **percent: float) -> policy_pb2.Policy:
         """Change marks to shares of the total."""
-        policy = policy_pb2.Policy(**{name: policy_pb2.Mark(percent=value) for name, value in percent.items()})
+        policy = policy_pb2.Policy()
+        for name, value in percent.items():
+            getattr(policy, name).percent = value
         request = policy_pb2.UpdatePolicyRequest(policy=policy, requested_by="test")
         request.update_mask.paths.extend(percent)
         return self.stub.UpdatePolicy(request, timeout=WAIT_SECONDS).policy
@@ -108,7 +128,8 @@ class DaemonProcess:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GREENROOM_", "XDG_"))}
-        return kept | {"XDG_CONFIG_HOME": str(self._folder / "config")}
+        own = {"XDG_CONFIG_HOME": str(self._folder / "config"), "GREENROOM_DAEMON_METRICS__ADDRESS": "127.0.0.1:0"}
+        return {**kept, **own, **self._own_environment}
 
     def _hear(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None

@@ -22,6 +22,7 @@ from memory_daemon.types import (
     ServiceName,
     Tier,
 )
+from memory_daemon.usage import HostReading
 from tests.fakes.daemon_world import World, WorldMemory, WorldService
 
 SEPARATOR = "----"
@@ -73,6 +74,8 @@ class Story:
             "stop": self._stop,
             "restart": self._restart,
             "free": self._free,
+            "keep": self._keep,
+            "host": self._host,
         }
 
     def tell(self, block: Block) -> tuple[str, ...]:
@@ -108,7 +111,9 @@ class Story:
         device = self.world.memory.device
         tier = Tier.HOST if device == HOST else Tier.DEVICE
         statuses = {
-            ModuleName(module): ModuleStatus(module=ModuleName(module), home=tier, tier=tier, home_bytes=_bytes(size))
+            ModuleName(module): ModuleStatus(
+                module=ModuleName(module), home=tier, tier=tier, home_bytes=_bytes(size), rest=tier
+            )
             for module, size in modules.items()
         }
         self.world.add(WorldService(name=ServiceName(name), device=Device(device=device, tier=tier), modules=statuses))
@@ -162,6 +167,21 @@ class Story:
     def _restart(self, service: str) -> None:
         self.world.restart(self._found(service))
 
+    def _keep(self, service: str, kept: str, *, stuck: str = "0") -> None:
+        """`keep speech 1GB stuck=200MB`: its allocator keeps so much unused, of which some cannot be given back."""
+        world = self._found(service)
+        world.kept_bytes, world.stuck_bytes = _bytes(kept), _bytes(stuck)
+
+    def _host(self, free: str, *, some: str = "0", full: str = "0") -> None:
+        """`host 20GB some=30`: 64 GB of host memory are beside the device, so much is free and waited for so long."""
+        self.world.host = HostReading(
+            unix_seconds=self.world.unix_clock(),
+            total_bytes=64_000_000_000,
+            free_bytes=_bytes(free),
+            some_percent=float(some),
+            full_percent=float(full),
+        )
+
     def _free(self) -> None:
         """Say how much is free."""
         self.world.log.append(f"{self.world.free_bytes / 1e9:.1f} GB free")
@@ -176,9 +196,9 @@ def _bytes(text: str) -> int:
 
 def _changed(policy: Policy, numbers: dict[str, str]) -> Policy:
     for name, text in numbers.items():
-        if name in {"critical", "low", "high"}:
+        if name in {"critical", "low", "high", "host_low", "host_high"}:
             policy = replace(policy, **{name: parse_mark(text)})
-        elif name in {"dry_run", "background_restore"}:
+        elif name in {"dry_run", "background_restore", "trim_cache", "relieve_host"}:
             policy = replace(policy, **{name: text == "on"})
         else:
             policy = replace(policy, **{f"{name}_seconds": float(text)})

@@ -16,6 +16,7 @@ from memory_daemon.link_view import LinkState, LinkView
 from memory_daemon.loop import Loop
 from memory_daemon.marks import Policy
 from memory_daemon.override_store import OverrideStore
+from memory_daemon.recollection import Recollection
 from memory_daemon.recorder import Recorder
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import (
@@ -34,9 +35,11 @@ from memory_daemon.types import (
     SampleFailed,
     ServiceName,
     Tier,
+    TierBytes,
     Urgency,
     size_text,
 )
+from memory_daemon.usage import DeviceUsage, HostReading, TrimAnswer
 from tests.fakes.manual_clock import ManualClock
 
 UNIX_START_SECONDS = 1_700_000_000.0
@@ -70,21 +73,30 @@ class WorldService:
     refuses: bool = False
     up: bool = True
     directives: list[Directive] = field(default_factory=list)
+    kept_bytes: int = 0
+    stuck_bytes: int = 0
+    trimmed: TrimAnswer | None = None
 
     @property
     def held_bytes(self) -> int:
-        """What its modules hold at home."""
-        return sum(status.home_bytes for status in self.modules.values() if status.at_home)
+        """What its modules hold at home, and its allocator beside them; of that `stuck_bytes` cannot be given back."""
+        return self.kept_bytes + sum(status.home_bytes for status in self.modules.values() if status.at_home)
 
 
 class World:
     """Everything around the loop; `log` holds a line for each thing that happened, with its time."""
 
     def __init__(
-        self, folder: Path, policy: Policy, memory: WorldMemory, floors_bytes: Mapping[str, int] | None = None
+        self,
+        folder: Path,
+        policy: Policy,
+        memory: WorldMemory,
+        floors_bytes: Mapping[str, int] | None = None,
+        recollection: Recollection | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.memory = memory
+        self.host: HostReading | None = None
         self.found: dict[ServiceName, WorldService] = {}
         self.records: list[Record] = []
         self.log: list[str] = []
@@ -104,6 +116,8 @@ class World:
             clock=self.clock,
             devices=(memory.device,),
             floors_bytes=floors_bytes or {},
+            recollection=recollection,
+            host_reading=lambda: self.host,
         )
         self._next_tick_seconds = self.clock.now_seconds
         self._pressure = ""
@@ -193,6 +207,15 @@ class World:
             self._say(f"{service}: budget {'of its own' if budget_bytes is None else size_text(budget_bytes)}")
         world.placements, world.budget_bytes = directive.wish.placements, directive.wish.budget_bytes
 
+    def trim(self, service: ServiceName, number: int) -> None:
+        """Give back what an allocator keeps, but for what shares blocks with memory in use; each number comes once."""
+        world = self.found[service]
+        assert world.trimmed is None or number > world.trimmed.number
+        released_bytes = max(0, world.kept_bytes - world.stuck_bytes)
+        world.kept_bytes -= released_bytes
+        world.trimmed = TrimAnswer(number=number, released_bytes=released_bytes, left_bytes=world.kept_bytes)
+        self._say(f"{service}: {size_text(released_bytes)} of its allocator's given back")
+
     def add(self, service: WorldService) -> None:
         """Start a service."""
         self.found[service.name] = service
@@ -255,11 +278,12 @@ class World:
         ]
         report = ResidencyReport(
             unix_seconds=self.unix_clock(),
-            modules=tuple(service.modules.values()),
+            modules=tuple(_with_host_bytes(status) for status in service.modules.values()),
             pending_moves=tuple(pending),
             released_bytes=service.released_bytes,
             accepted_version=service.version,
             epoch=service.epoch,
+            usage=self._usage(service),
         )
         return LinkView(
             socket=Path(f"{service.name}.sock"),
@@ -271,7 +295,14 @@ class World:
             device=service.device,
             report=report,
             refusal=service.refusal,
+            trimmed=service.trimmed,
         )
+
+    def _usage(self, service: WorldService) -> DeviceUsage | None:
+        if service.device.tier is not Tier.DEVICE:
+            return None
+        allocated_bytes = service.held_bytes - service.kept_bytes
+        return DeviceUsage(reserved_bytes=service.held_bytes, allocated_bytes=allocated_bytes)
 
     def _say_pressure(self) -> None:
         for device in self.board.status.devices:
@@ -285,8 +316,17 @@ class World:
         self._seen_decisions = decisions
         for decided in reversed(fresh):
             moves = [f"-{module}" for module in decided.evict] + [f"+{module}" for module in decided.restore]
-            head = f"directive {decided.version} to {decided.service}" if decided.service else "note"
+            moves += [f"{module}>disk" for module in decided.to_disk] + [f"{module}>host" for module in decided.to_host]
+            asked = "trim" if decided.trim else f"directive {decided.version}"
+            head = f"{asked} to {decided.service}" if decided.service else "note"
             self._say(f"{head}{' '.join(['', *moves])}: {decided.reason}")
 
     def _say(self, words: str) -> None:
         self.log.append(f"t={self.seconds:.2f} {words}")
+
+
+def _with_host_bytes(status: ModuleStatus) -> ModuleStatus:
+    """Return a module as its service reports it: a device's keeps its weights in host memory until it is on disk."""
+    if status.home is not Tier.DEVICE or status.tier is Tier.DISK:
+        return status
+    return replace(status, held=(TierBytes(tier=Tier.HOST, size_bytes=status.home_bytes),))

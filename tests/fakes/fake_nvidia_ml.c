@@ -7,15 +7,17 @@
  *   instance UUID PARENT TOTAL FREE    a MIG instance of the GPU with that index
  *   process UUID PID BYTES             a process on a device
  *   event UUID KIND NUMBER             something that happened; each is told once
+ *   hang                               while this stands, reading any device does not return
  *
  * Handles die with the library: a handle of an earlier life is an invalid argument, as with the real one. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10 };
-enum { DEVICES = 32, NAME = 96, LIFE = 1000 };
+enum { DEVICES = 32, NAME = 96, LIFE = 1000, HANG_MICROSECONDS = 20000 };
 
 typedef struct { char uuid[NAME]; unsigned long long total, free; int code, parent; } device_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
@@ -24,17 +26,18 @@ typedef struct { unsigned pid; unsigned long long used; unsigned gpu, compute; }
 typedef struct { void *device; unsigned long long kind, number; unsigned gpu, compute; } event_t;
 
 static device_t devices[DEVICES];
-static int count, init_code, is_old, inits, life, told;
+static int count, init_code, is_old, is_hanging, inits, life, told;
 
 static void read_state(void) {
   char line[256];
   const char *path = getenv("GREENROOM_FAKE_NVML");
   FILE *file = path ? fopen(path, "r") : NULL;
-  count = init_code = is_old = 0;
+  count = init_code = is_old = is_hanging = 0;
   while (file && fgets(line, sizeof line, file)) {
     device_t one = {.parent = -1};
     if (sscanf(line, "init %d", &init_code) == 1) continue;
     if (strncmp(line, "old", 3) == 0) is_old = 1;
+    if (strncmp(line, "hang", 4) == 0) is_hanging = 1;
     int is_gpu = sscanf(line, "gpu %95s %llu %llu %d", one.uuid, &one.total, &one.free, &one.code) == 4;
     int is_instance = sscanf(line, "instance %95s %d %llu %llu", one.uuid, &one.parent, &one.total, &one.free) == 4;
     if ((is_gpu || is_instance) && count < DEVICES) devices[count++] = one;
@@ -57,6 +60,7 @@ static int begin(void) {
 static int find(void *handle, device_t **found) {
   int code = begin();
   if (code != OK) return code;
+  for (; is_hanging; read_state()) usleep(HANG_MICROSECONDS);
   *found = device_of(handle);
   return *found ? (*found)->code : INVALID;
 }

@@ -31,7 +31,7 @@ class FakeModule:
 
     name: str
     home_bytes: int
-    tier: int = residency_pb2.TIER_HOST
+    tier: residency_pb2.Tier.ValueType = residency_pb2.TIER_HOST
     claims: int = 0
     uses: int = 0
     restores: int = 0
@@ -53,18 +53,35 @@ class Reign:
 
 
 class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
-    """A service on a CPU: home is HOST, away is DISK. `on_held` hears what modules hold after every move."""
+    """A service on a CPU: home is HOST, away is DISK; on a GPU: home is DEVICE, away is HOST.
+
+    `on_held` hears what modules hold after every move; `gpu` is the UUID of the device, empty for host memory.
+    """
 
     def __init__(
-        self, socket: Path, modules: dict[str, int], *, on_held: Callable[[int], None] = lambda _: None
+        self,
+        socket: Path,
+        modules: dict[str, int],
+        *,
+        on_held: Callable[[int], None] = lambda _: None,
+        gpu: str = "",
+        report_seconds: float = REPORT_SECONDS,
     ) -> None:
         self.socket = socket
-        self.modules = {name: FakeModule(name=name, home_bytes=size_bytes) for name, size_bytes in modules.items()}
+        self._report_seconds = report_seconds
+        self._device = gpu or "host"
+        self._home = residency_pb2.TIER_DEVICE if gpu else residency_pb2.TIER_HOST
+        self.modules = {
+            name: FakeModule(name=name, home_bytes=size_bytes, tier=self._home) for name, size_bytes in modules.items()
+        }
         self.hellos: list[residency_pb2.Hello] = []
         self.accepted: list[residency_pb2.Directive] = []
         self.violations: list[str] = []
         self.refuse_with = ""
         self.silent = False
+        self.kept_bytes = self.stuck_bytes = 0
+        self.trims: list[str] = []
+        self.trims_fail = False
         self.protocol_version = 1
         self._on_held = on_held
         self._changed = threading.Condition()
@@ -106,7 +123,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             module = self.modules[name]
             module.uses += 1
             module.last_use_unix_seconds = time.time()
-            self._move(module, residency_pb2.TIER_HOST)
+            self._move(module, self._home)
             self._report()
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
@@ -156,7 +173,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
     def _tell(self, reign: Reign, context: grpc.ServicerContext) -> Iterator[residency_pb2.GovernResponse]:
         while True:
             try:
-                said = reign.said.get(timeout=REPORT_SECONDS)
+                said = reign.said.get(timeout=self._report_seconds)
             except Empty:
                 if not self.silent:
                     with self._changed:
@@ -222,14 +239,14 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
         for placement in directive.placements:
             module = self.modules[placement.module]
             urgent = placement.urgency == residency_pb2.URGENCY_WHEN_UNLEASED
-            if placement.tier == residency_pb2.TIER_HOST or urgent or not module.claims:
+            if placement.tier == self._home or urgent or not module.claims:
                 self._move(module, placement.tier)
         self._report()
 
-    def _move(self, module: FakeModule, tier: int) -> None:
+    def _move(self, module: FakeModule, tier: residency_pb2.Tier.ValueType) -> None:
         if module.tier == tier:
             return
-        home = tier == residency_pb2.TIER_HOST
+        home = tier == self._home
         module.restores += home
         module.evictions += not home
         self._released_bytes += 0 if home else module.home_bytes
@@ -241,26 +258,46 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             self._reign.said.put(residency_pb2.GovernResponse(report=self.report()))
         self._changed.notify_all()
 
+    def TrimMemory(  # noqa: N802 - The method's name in the API.
+        self, request: residency_pb2.TrimMemoryRequest, context: grpc.ServicerContext
+    ) -> residency_pb2.TrimMemoryResponse:
+        """Give back what the allocator keeps, but for what shares blocks with memory in use."""
+        with self._changed:
+            self.trims.append(request.requested_by)
+            if self.trims_fail:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many trims at once")
+            before_bytes, self.kept_bytes = self.kept_bytes, min(self.kept_bytes, self.stuck_bytes)
+            self._changed.notify_all()
+        kind = residency_pb2.MEMORY_KIND_DEVICE_CACHE
+        told = residency_pb2.TrimmedMemory(kind=kind, before_bytes=before_bytes, after_bytes=self.kept_bytes)
+        return residency_pb2.TrimMemoryResponse(kinds=[told])
+
     def _held_bytes(self) -> int:
-        return sum(module.home_bytes for module in self.modules.values() if module.tier == residency_pb2.TIER_HOST)
+        return sum(module.home_bytes for module in self.modules.values() if module.tier == self._home)
 
     def report(self) -> residency_pb2.ResidencyReport:
         """Say what is."""
         reign = self._reign
         last = reign.directives[-1].version if reign is not None and reign.directives else 0
         report = residency_pb2.ResidencyReport(
-            modules=[_module_message(module) for module in self.modules.values()],
+            modules=[_module_message(module, self._home) for module in self.modules.values()],
             home_bytes=self._held_bytes(),
             released_bytes=self._released_bytes,
             accepted_version=last,
             applied_version=last,
             epoch=0 if reign is None else reign.epoch,
         )
+        if self._home == residency_pb2.TIER_DEVICE:
+            held_bytes = self._held_bytes()
+            usage = residency_pb2.DeviceUsage(
+                reserved_bytes=held_bytes + self.kept_bytes, allocated_bytes=held_bytes, arena_bytes=held_bytes
+            )
+            report.device.CopyFrom(usage)
         report.time.GetCurrentTime()
         return report
 
     def _welcome(self, reign: Reign) -> residency_pb2.Welcome:
-        device = residency_pb2.Device(id="host", tier=residency_pb2.TIER_HOST, display_name="host memory")
+        device = residency_pb2.Device(id=self._device, tier=self._home)
         return residency_pb2.Welcome(
             epoch=reign.epoch,
             service_instance_id=f"instance-{self._instance}",
@@ -271,11 +308,11 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
         )
 
 
-def _module_message(module: FakeModule) -> residency_pb2.ModuleStatus:
+def _module_message(module: FakeModule, home: residency_pb2.Tier.ValueType) -> residency_pb2.ModuleStatus:
     status = residency_pb2.ModuleStatus(
         module=module.name,
-        home=residency_pb2.TIER_HOST,
-        tier=residency_pb2.Tier.Name(module.tier),
+        home=home,
+        tier=module.tier,
         state=residency_pb2.MODULE_STATE_RESTING,
         home_bytes=module.home_bytes,
         claims=module.claims,

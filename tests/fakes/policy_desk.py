@@ -9,6 +9,7 @@ from grpc_status import rpc_status
 
 from greenroom.memory.v1 import policy_pb2, policy_pb2_grpc
 from memory_daemon.admin import PolicyService, make_server
+from memory_daemon.audit import Audit
 from memory_daemon.board import Board, DeviceStatus, Status
 from memory_daemon.journal_records import Record
 from memory_daemon.link_view import LinkState, LinkView
@@ -56,10 +57,10 @@ class Desk:
             policies=self.policies,
             overrides=self.overrides,
             board=self.board,
-            write=self.records.append,
-            wake=self._wake,
+            audit=Audit(write=self.records.append, wake=self._wake),
             unix_clock=clock,
             rehearsal=Rehearsal(journal_folder=folder / "journal"),
+            journal_folder=folder / "journal",
         )
         self._server = make_server(service, watchers_maximum=2)
         self._server.add_insecure_port(f"unix:{folder}/policy.sock")

@@ -8,6 +8,7 @@ import pytest
 from memory_daemon.config import (
     ConfigError,
     DaemonConfig,
+    MetricsSettings,
     PolicyNumbers,
     described_settings,
     initial_policy,
@@ -124,7 +125,9 @@ def test_settings_are_all_described() -> None:
     lines = list(described_settings())
     keys = [line for line in lines if not line.startswith(" ")]
 
-    assert len(keys) == len(DaemonConfig.model_fields) - 1 + len(PolicyNumbers.model_fields)
+    tables = (PolicyNumbers, MetricsSettings)
+
+    assert len(keys) == len(DaemonConfig.model_fields) + sum(len(table.model_fields) - 1 for table in tables)
     assert all(len(line.strip()) > 10 for line in lines)
     assert "policy.low  GREENROOM_DAEMON_POLICY__LOW" in keys
 
@@ -147,3 +150,22 @@ def test_initial_policy_that_contradicts_itself_is_refused(numbers: PolicyNumber
     """The daemon does not begin on numbers that cannot all be meant."""
     with pytest.raises(ConfigError, match=expected):
         initial_policy(numbers, GPU_POLICY)
+
+
+def test_metrics_are_on_at_loopback_unless_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where scrapes are answered can be said in the file and in a variable, and whether at all by a flag."""
+    default = load_config(None, {}).metrics
+    written(tmp_path, '[metrics]\naddress = "[::1]:9000"\n')
+    from_file = load_config(None, {"metrics": {"enabled": False}}).metrics
+    monkeypatch.setenv("GREENROOM_DAEMON_METRICS__ADDRESS", "0.0.0.0:9001")
+    from_variable = load_config(None, {}).metrics
+
+    assert (True, "127.0.0.1") == (default.enabled, default.address.rpartition(":")[0])
+    assert (False, "[::1]:9000", "0.0.0.0:9001") == (from_file.enabled, from_file.address, from_variable.address)
+
+
+@pytest.mark.parametrize("address", ["9752", ":9752", "host:port", "::1:9752"])
+def test_metrics_address_must_name_host_and_port(address: str) -> None:
+    """What is no address is refused at the start, with the setting's name."""
+    with pytest.raises(ConfigError, match=r"metrics\.address"):
+        load_config(None, {"metrics": {"address": address}})

@@ -11,8 +11,10 @@ from memory_daemon import journal_records as records
 from memory_daemon.journal import Journal, journal_files, journal_path
 from memory_daemon.journal_records import Entry, Record, RecordsLost, Sampled, Unreadable, read_journal
 from memory_daemon.marks import GPU_POLICY, Mark
+from memory_daemon.predictions import Ground, Prediction
 from memory_daemon.types import (
     HOST,
+    Freeze,
     ModuleName,
     Override,
     OverrideKind,
@@ -38,6 +40,7 @@ REPORT = ResidencyReport(
 )
 WISH = Wish(placements=(Placement(module=M, tier=Tier.DISK, urgency=Urgency.WHEN_UNLEASED),), budget_bytes=3)
 OVERRIDE = Override(service=SPEECH, module=M, kind=OverrideKind.PIN, expire_unix_seconds=99.0, set_by="me")
+PREDICTION = Prediction(service=SPEECH, module=M, ground=Ground.TIME_OF_DAY, uses=3, until_unix_seconds=9.0, came=True)
 EVERY_KIND: tuple[Record, ...] = (
     records.Started(holder_id="h", version="0.1.0", policy=replace(GPU_POLICY, low=Mark(percent=12.5))),
     Sampled(device=HOST, pressure=Pressure.LOW, total_bytes=10, free_bytes=1),
@@ -52,6 +55,9 @@ EVERY_KIND: tuple[Record, ...] = (
     records.OverrideChanged(change="set", requested_by="me", override=OVERRIDE),
     records.ProcessesSeen(device=HOST, used_bytes={"7": 100, "8": None}),
     records.DeviceEvent(device=HOST, event="xid", number=79),
+    records.PredictionMade(device=HOST, prediction=PREDICTION),
+    records.PredictionEnded(device=HOST, service=SPEECH, module=M, ground=Ground.TIME_OF_DAY, hit=True),
+    records.FreezeChanged(change="set", requested_by="me", freeze=Freeze(start_unix_seconds=5.0, set_by="me")),
     RecordsLost(count=3, reason="No space left on device"),
 )
 

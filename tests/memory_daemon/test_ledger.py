@@ -3,15 +3,25 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory_daemon.ledger import Claim, Reservations, keep_or_renew, pool_bytes, reserve
-from memory_daemon.types import ServiceName
+from memory_daemon.ledger import (
+    Claim,
+    Reservations,
+    claim_of,
+    divided,
+    keep_or_renew,
+    pool_bytes,
+    reserve,
+    reserved_bytes,
+)
+from memory_daemon.types import ModuleState, ServiceName, Tier
+from tests.fakes.memory_views import UNIX_SECONDS, away, module, service, used
 
 FIRST, SECOND = ServiceName("first"), ServiceName("second")
 
 
-def claim(service: ServiceName, *, floor: int = 0, held: int = 0, whole: int = 0) -> Claim:
+def claim(service: ServiceName, *, floor: int = 0, held: int = 0, whole: int = 0, used: int = 0) -> Claim:
     """Return a claim."""
-    return Claim(service=service, floor_bytes=floor, held_bytes=held, whole_bytes=whole)
+    return Claim(service=service, floor_bytes=floor, held_bytes=held, whole_bytes=whole, used_bytes=used)
 
 
 @st.composite
@@ -19,7 +29,10 @@ def some_claims(draw: st.DrawFn) -> tuple[Claim, ...]:
     """Draw claims of up to five services."""
     sizes = st.integers(min_value=0, max_value=1000)
     names = draw(st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=5))
-    return tuple(claim(ServiceName(name), floor=draw(sizes), held=draw(sizes), whole=draw(sizes)) for name in names)
+    return tuple(
+        claim(ServiceName(name), floor=draw(sizes), held=draw(sizes), whole=draw(sizes), used=draw(sizes))
+        for name in names
+    )
 
 
 def test_pool_of_claims_is_what_is_free_and_held_without_critical() -> None:
@@ -66,6 +79,70 @@ def test_keep_or_renew_with_less_than_handed_out_renews() -> None:
     assert new == actual
 
 
+def test_reserve_gives_what_is_used_before_what_is_idle() -> None:
+    """An idle neighbour's modules never cost a busy service one of its own."""
+    actual = reserve((claim(FIRST, whole=900, used=700), claim(SECOND, whole=900)), 1000)
+
+    assert Reservations(budgets={FIRST: 850, SECOND: 150}) == actual
+
+
+def test_claim_of_a_report_tells_what_is_held_used_and_weighed() -> None:
+    """What is pinned, claimed or used lately is in use; the largest module is the floor that nobody configured."""
+    view = service(
+        used("lately", 100),
+        used("long ago", 200, ago=700.0),
+        module("claimed", 30, claims=1),
+        away("away", 40, pinned=True),
+        module("elsewhere", 5000, home=Tier.DEVICE),
+    )
+    actual = claim_of(view, UNIX_SECONDS, 600.0)
+
+    assert claim(view.service, floor=200, held=330, whole=370, used=170) == actual
+
+
+def test_claim_of_a_service_with_a_configured_floor_has_that() -> None:
+    """A floor for a whole utterance is more than the largest module."""
+    assert 250 == claim_of(service(module("m", 100), floor_bytes=250), UNIX_SECONDS, 600.0).floor_bytes
+
+
+def test_module_on_its_way_home_takes_its_room_already() -> None:
+    """The device has given the bytes when a restore begins; nobody else may count on them."""
+    view = service(away("coming", 100, state=ModuleState.RESTORING), away("away", 10), used("home", 1))
+
+    assert 101 == reserved_bytes(view)
+
+
+def test_divided_hands_out_a_little_less_than_there_is() -> None:
+    """A pool that shrinks a little needs no new budgets."""
+    claims = (claim(FIRST, whole=1000), claim(SECOND, whole=1000))
+    first = divided({}, claims, 1600)
+    later = divided(first.budgets, claims, 1520)
+
+    assert Reservations(budgets={FIRST: 750, SECOND: 750}) == first
+    assert first == later
+
+
+def test_divided_for_one_service_hands_out_nothing() -> None:
+    """A service that is alone keeps its own budget."""
+    assert Reservations(budgets={}) == divided({FIRST: 5, SECOND: 5}, (claim(FIRST, whole=10),), 100)
+
+
+def test_divided_renews_budgets_below_a_floor_that_has_grown() -> None:
+    """A module that turns out to be larger when it is loaded raises its service's floor."""
+    before = {FIRST: 100, SECOND: 100}
+    actual = divided(before, (claim(FIRST, floor=110, whole=110), claim(SECOND)), 250)
+
+    assert actual.budgets[FIRST] >= 110
+
+
+def test_divided_tells_what_the_floors_promise_too_much() -> None:
+    """The overdraft is counted against all that there is, and kept as long as it lasts."""
+    claims = (claim(FIRST, floor=400), claim(SECOND, floor=300))
+    first = divided({}, claims, 500)
+
+    assert (200, 190) == (first.overdraft_bytes, divided(first.budgets, claims, 510).overdraft_bytes)
+
+
 @settings(deadline=None, max_examples=200)
 @given(claims=some_claims(), pools=st.lists(st.integers(min_value=0, max_value=5000), min_size=1, max_size=5))
 def test_budgets_of_any_claims_stay_within_the_pool_and_above_the_floors(
@@ -74,8 +151,19 @@ def test_budgets_of_any_claims_stay_within_the_pool_and_above_the_floors(
     """Whatever comes and goes, budgets sum up to the pool at most, unless the floors alone are more."""
     budgets: dict[ServiceName, int] = {}
     for pool in pools:
-        kept = keep_or_renew(budgets, reserve(claims, pool), pool)
+        kept = divided(budgets, claims, pool)
         budgets = dict(kept.budgets)
 
         assert sum(budgets.values()) - kept.overdraft_bytes <= pool
-        assert all(budgets[one.service] >= one.floor_bytes for one in claims)
+        assert all(budgets[one.service] >= one.floor_bytes for one in claims if budgets)
+
+
+@settings(deadline=None, max_examples=200)
+@given(claims=some_claims(), pool=st.integers(min_value=0, max_value=5000))
+def test_reserve_for_any_claims_meets_every_use_before_any_idle_module(claims: tuple[Claim, ...], pool: int) -> None:
+    """Nobody gets more than floor and use while another lacks what it uses."""
+    budgets = reserve(claims, pool).budgets
+    lacks = any(budgets[one.service] < one.used_bytes for one in claims)
+    beyond = [one for one in claims if budgets[one.service] > max(one.floor_bytes, one.used_bytes) + len(claims)]
+
+    assert not (lacks and beyond)

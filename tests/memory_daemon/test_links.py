@@ -33,6 +33,10 @@ class FakeLink:
         """Take a directive."""
         self.posted.append(directive)
 
+    def trim(self, number: int) -> None:
+        """Take a request for what an allocator keeps."""
+        self.told.append(f"trim {number}")
+
     def stop(self) -> None:
         """End."""
         self.told.append("stop")
@@ -113,6 +117,21 @@ def test_scan_keeps_a_service_where_it_was_superseded(room: Room) -> None:
     room.links.scan()
 
     assert (["a"], ["start"]) == (room.names(), room.made["a"].told)
+
+
+def test_scan_keeps_a_service_that_is_governed_until_its_stream_ends(room: Room) -> None:
+    """Whoever deletes a socket cuts nobody off; when the stream ends as well, the service is gone."""
+    room.serve("speech")
+    room.links.scan()
+    link = room.made["speech"]
+    link.view = replace(link.view, state=LinkState.GOVERNING)
+    (room.folder / "speech.sock").unlink()
+    room.links.scan()
+    governed = room.names()
+    link.view = replace(link.view, state=LinkState.CONNECTING)
+    room.links.scan()
+
+    assert (["speech"], [], ["start", "stop"]) == (governed, room.names(), link.told)
 
 
 def test_scan_without_a_folder_finds_configured_services(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from typing import Any
 import pytest
 
 from memory_daemon.types import Fault
+from tests.fakes.nvml_library import NvmlState, compiled
 
-SOURCE = Path(__file__).parent.parent / "fakes" / "fake_nvidia_ml.c"
 GIB = 2**30
 GPU = f"gpu GPU-a {80 * GIB} {60 * GIB} 0"
 XID, RECOVERY = 0x8, 0x8000
@@ -22,39 +21,28 @@ XID, RECOVERY = 0x8, 0x8000
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the library and return its folder."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    folder = compiled(tmp_path_factory.mktemp("nvml"))
+    if folder is None:
         pytest.skip("there is no C compiler")
-    folder = tmp_path_factory.mktemp("nvml")
-    target = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", target, SOURCE], check=True)
     return folder
 
 
 class Probe:
     """A process that reads memory through the library, and the state that the library tells."""
 
-    def __init__(self, folder: Path, library: Path | None) -> None:
-        self._state = folder / "state.txt"
-        environment = {**os.environ, "GREENROOM_FAKE_NVML": str(self._state)}
-        if library is not None:
-            environment["LD_LIBRARY_PATH"] = str(library)
+    def __init__(self, folder: Path, library: Path | None, *arguments: str) -> None:
+        state = NvmlState(folder / "state.txt", library)
+        self.tell = state.tell
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.nvml_probe"],
+            [sys.executable, "-m", "tests.fakes.nvml_probe", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**os.environ, **state.environment},
         )
 
     def __repr__(self) -> str:
         return f"<Probe {self._process.pid}>"
-
-    def tell(self, *lines: str) -> None:
-        """Let the library tell this from now on."""
-        fresh = self._state.with_suffix(".new")
-        fresh.write_text("".join(f"{line}\n" for line in lines))
-        fresh.replace(self._state)
 
     def ask(self, command: str) -> Any:
         """Return what the sampler answers."""
@@ -168,6 +156,41 @@ def test_machine_without_the_library_has_no_driver(tmp_path: Path) -> None:
         pytest.skip("this machine has the driver's library")
 
     assert "no NVIDIA driver" in answer[1]
+
+
+def test_event_of_a_gpu_that_fails_is_told_all_the_same(probe: Probe) -> None:
+    """What happened to a device outlives the end of the library that its failure brings."""
+    probe.tell(GPU)
+    probe.ask("events")
+    probe.tell(f"gpu GPU-a {80 * GIB} 0 15", f"event GPU-a {XID} 79")
+    failed = probe.ask("sample GPU-a")
+    probe.tell(GPU)
+
+    assert "gpu_lost" == failed["fault"]
+    assert [["GPU-a", "xid", 79]] == probe.ask("events")
+
+
+@pytest.fixture
+def hasty(library: Path, tmp_path: Path) -> Iterator[Probe]:
+    """Give a process over the fake library that waits for nothing long, with the library begun."""
+    found = Probe(tmp_path, library, "0.2")
+    found.tell(GPU)
+    found.ask("devices")
+    yield found
+    # What hangs must not keep the process from its end.
+    found.tell(GPU)
+    found.close()
+
+
+def test_library_that_hangs_fails_its_readings_and_is_read_again_when_it_answers(hasty: Probe) -> None:
+    """Whoever asks gets a failure in time, each time; when the call comes back, memory is what it is then."""
+    hasty.tell(GPU, "hang")
+    hanging = [hasty.ask("sample GPU-a")["fault"] for _ in range(3)]
+    hasty.tell(f"gpu GPU-a {80 * GIB} {3 * GIB} 0")
+    hasty.ask("settle")
+
+    assert ["no_answer"] * 3 == hanging
+    assert {"total": 80 * GIB, "free": 3 * GIB} == hasty.ask("sample GPU-a")
 
 
 def test_processes_are_listed_to_explain(probe: Probe) -> None:

@@ -216,3 +216,14 @@ def test_version_of_wish(
     actual = issue(last, wish, epoch=epoch, refusal=refusal, now_seconds=now).version
 
     assert expected == actual
+
+
+def test_order_whose_module_came_back_and_left_between_two_reports_ends() -> None:
+    """A request called it meanwhile: an order that stayed would send it away again after every step."""
+    observation = seen(service(module("m", evictions=4)))
+    order = Order(tier=Tier.DISK, leaves=True, since_seconds=0.0, moves_before=4, size_bytes=100)
+    state = with_orders(known(observation), {(SPEECH, ModuleName("m")): order})
+    once = known(seen(service(module("m", tier=Tier.DISK, evictions=5))), state)
+    twice = known(seen(service(module("m", tier=Tier.DISK, evictions=6))), state)
+
+    assert ([ModuleName("m")], []) == (list(once.services[SPEECH].orders), list(twice.services[SPEECH].orders))

@@ -1,7 +1,14 @@
 """Residency's messages and values: nothing is lost on the way, and newer words are survived."""
 
 from greenroom.memory.v1 import residency_pb2
-from memory_daemon.residency_messages import directive_message, hello_message, report_message, report_of, welcome_of
+from memory_daemon.residency_messages import (
+    directive_message,
+    hello_message,
+    report_message,
+    report_of,
+    trim_answer_of,
+    welcome_of,
+)
 from memory_daemon.types import (
     Authority,
     Device,
@@ -18,6 +25,7 @@ from memory_daemon.types import (
     Urgency,
     Wish,
 )
+from memory_daemon.usage import DeviceUsage, TrimAnswer
 
 STATUS = ModuleStatus(
     module=ModuleName("t3"),
@@ -36,6 +44,7 @@ STATUS = ModuleStatus(
     restores=4,
     evictions=5,
     pinned=True,
+    rest=Tier.HOST,
 )
 REPORT = ResidencyReport(
     unix_seconds=1_700_000_001.5,
@@ -47,6 +56,9 @@ REPORT = ResidencyReport(
     pending_moves=(PendingMove(module=ModuleName("t3"), tier=Tier.DEVICE, reason="budget"),),
     sessions=5,
     queued_utterances=6,
+    usage=DeviceUsage(
+        reserved_bytes=9, allocated_bytes=5, arena_bytes=3, scratch_bytes=1, free_bytes=0, pinned_host_bytes=2
+    ),
     process_bytes=7,
     released_bytes=8,
     epoch=9,
@@ -137,3 +149,24 @@ def test_hello_introduces_this_daemon() -> None:
     hello = hello_message("h", "me", takeover=True).hello
 
     assert ("h", "me", True) == (hello.holder_id, hello.display_name, hello.takeover)
+
+
+def test_trim_answer_tells_what_the_allocator_gave_and_what_it_could_not() -> None:
+    """Only what the allocator kept counts: scratch memory shows in what modules released."""
+    message = residency_pb2.TrimMemoryResponse(
+        kinds=[
+            residency_pb2.TrimmedMemory(kind=residency_pb2.MEMORY_KIND_SCRATCH, before_bytes=900, after_bytes=0),
+            residency_pb2.TrimmedMemory(
+                kind=residency_pb2.MEMORY_KIND_DEVICE_CACHE, before_bytes=500, after_bytes=100, obstacle="shared blocks"
+            ),
+        ]
+    )
+
+    assert TrimAnswer(number=7, released_bytes=400, left_bytes=100, obstacle="shared blocks") == trim_answer_of(
+        7, message
+    )
+
+
+def test_trim_answer_of_a_service_without_a_device_is_nothing() -> None:
+    """Where nothing of the kind is told, nothing was given back, and nothing is left."""
+    assert TrimAnswer(number=1, released_bytes=0, left_bytes=0) == trim_answer_of(1, residency_pb2.TrimMemoryResponse())

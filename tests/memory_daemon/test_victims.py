@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory_daemon.orders import Observation, ServiceView
+from memory_daemon.marks import HOST_POLICY
+from memory_daemon.orders import Observation, Order, ServiceView, with_orders
 from memory_daemon.restores import next_home
 from memory_daemon.types import Authority, ModuleName, ModuleState, ModuleStatus, ServiceName, Tier
 from memory_daemon.victims import Victim, batch, candidates
@@ -115,6 +116,26 @@ def test_batch_from_two_services_respects_the_floor() -> None:
     assert ["c"] == actual
 
 
+def test_module_that_never_left_is_not_thought_dearer_than_one_that_came_back_fast() -> None:
+    """Without a measurement of its own a module is taken to come home as fast as others beside it did."""
+    view = service(
+        used("came back", 1000, restore_seconds=0.02, ago=1.0),
+        used("never left", 1000, ago=70.0),
+    )
+
+    assert ["never left", "came back"] == names(seen(view))
+
+
+def test_module_asked_to_leave_counts_no_more_towards_the_floor() -> None:
+    """What a claim still keeps at home leaves soon: another batch must not take its service below the floor then."""
+    observation = seen(service(module("asked", 60, claims=1), module("next", 50), floor_bytes=55))
+    order = Order(tier=Tier.DISK, leaves=True, since_seconds=0.0, moves_before=0, size_bytes=60)
+    state = with_orders(known(observation), {(SPEECH, ModuleName("asked")): order})
+    victims = candidates(state, observation, residence_seconds=0, critical=True)
+
+    assert () == batch(victims, 10)
+
+
 @settings(deadline=None, max_examples=200)
 @given(
     sizes=st.lists(st.integers(min_value=1, max_value=50), max_size=8),
@@ -134,7 +155,7 @@ def test_batch_of_any_sizes_is_enough_and_minimal(sizes: list[int], need: int) -
 def first_home(view: ServiceView, *, room: int = 1000, **values: object) -> str | None:
     """Return the module that comes home first."""
     observation = seen(view, **values)
-    found = next_home(known(observation), observation, room_bytes=room, absence_seconds=5.0)
+    found = next_home(known(observation), observation, room_bytes=room, policy=HOST_POLICY)
     return None if found is None else found.status.module
 
 
@@ -172,7 +193,7 @@ def test_module_that_left_just_now_stays_away() -> None:
     later = seen(service(away("m", evictions=1)), now=106.0)
 
     def comes(at: Observation) -> bool:
-        return next_home(known(at, state), at, room_bytes=1000, absence_seconds=5.0) is not None
+        return next_home(known(at, state), at, room_bytes=1000, policy=HOST_POLICY) is not None
 
     assert (False, True) == (comes(observation), comes(later))
 

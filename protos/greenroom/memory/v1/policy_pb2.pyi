@@ -91,6 +91,78 @@ OVERRIDE_KIND_EVICT: OverrideKind.ValueType  # 3
 """Keep it away while nobody needs it."""
 global___OverrideKind = OverrideKind
 
+class _PlacementCause:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PlacementCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PlacementCause.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PLACEMENT_CAUSE_UNSPECIFIED: _PlacementCause.ValueType  # 0
+    """Nobody: no directive names it, and its service decides for itself."""
+    PLACEMENT_CAUSE_POLICY: _PlacementCause.ValueType  # 1
+    """The policy."""
+    PLACEMENT_CAUSE_OVERRIDE: _PlacementCause.ValueType  # 2
+    """An operator's override."""
+
+class PlacementCause(_PlacementCause, metaclass=_PlacementCauseEnumTypeWrapper):
+    """Who wants a module where it is wanted."""
+
+PLACEMENT_CAUSE_UNSPECIFIED: PlacementCause.ValueType  # 0
+"""Nobody: no directive names it, and its service decides for itself."""
+PLACEMENT_CAUSE_POLICY: PlacementCause.ValueType  # 1
+"""The policy."""
+PLACEMENT_CAUSE_OVERRIDE: PlacementCause.ValueType  # 2
+"""An operator's override."""
+global___PlacementCause = PlacementCause
+
+class _HistoryKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _HistoryKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_HistoryKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    HISTORY_KIND_UNSPECIFIED: _HistoryKind.ValueType  # 0
+    """Something newer than this client."""
+    HISTORY_KIND_POLICY: _HistoryKind.ValueType  # 1
+    """The policy was changed."""
+    HISTORY_KIND_OVERRIDE: _HistoryKind.ValueType  # 2
+    """An override was set, cleared, or ran out."""
+    HISTORY_KIND_FREEZE: _HistoryKind.ValueType  # 3
+    """A freeze was set, cleared, or ran out."""
+    HISTORY_KIND_DECISION: _HistoryKind.ValueType  # 4
+    """Something was decided."""
+    HISTORY_KIND_DIRECTIVE: _HistoryKind.ValueType  # 5
+    """A directive was sent, or would have been."""
+    HISTORY_KIND_SERVICE: _HistoryKind.ValueType  # 6
+    """A service was found, lost, or refused."""
+    HISTORY_KIND_DEVICE: _HistoryKind.ValueType  # 7
+    """Something happened to a device, or it could not be read."""
+    HISTORY_KIND_DAEMON: _HistoryKind.ValueType  # 8
+    """The daemon began, or lost records."""
+
+class HistoryKind(_HistoryKind, metaclass=_HistoryKindEnumTypeWrapper):
+    """What a line of history is about."""
+
+HISTORY_KIND_UNSPECIFIED: HistoryKind.ValueType  # 0
+"""Something newer than this client."""
+HISTORY_KIND_POLICY: HistoryKind.ValueType  # 1
+"""The policy was changed."""
+HISTORY_KIND_OVERRIDE: HistoryKind.ValueType  # 2
+"""An override was set, cleared, or ran out."""
+HISTORY_KIND_FREEZE: HistoryKind.ValueType  # 3
+"""A freeze was set, cleared, or ran out."""
+HISTORY_KIND_DECISION: HistoryKind.ValueType  # 4
+"""Something was decided."""
+HISTORY_KIND_DIRECTIVE: HistoryKind.ValueType  # 5
+"""A directive was sent, or would have been."""
+HISTORY_KIND_SERVICE: HistoryKind.ValueType  # 6
+"""A service was found, lost, or refused."""
+HISTORY_KIND_DEVICE: HistoryKind.ValueType  # 7
+"""Something happened to a device, or it could not be read."""
+HISTORY_KIND_DAEMON: HistoryKind.ValueType  # 8
+"""The daemon began, or lost records."""
+global___HistoryKind = HistoryKind
+
 @typing.final
 class Mark(google.protobuf.message.Message):
     """A level of free memory: bytes, or a share of the total."""
@@ -137,6 +209,16 @@ class Policy(google.protobuf.message.Message):
     DRY_RUN_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    TRIM_CACHE_FIELD_NUMBER: builtins.int
+    TRIM_MINIMUM_BYTES_FIELD_NUMBER: builtins.int
+    RELIEVE_HOST_FIELD_NUMBER: builtins.int
+    HOST_LOW_FIELD_NUMBER: builtins.int
+    HOST_HIGH_FIELD_NUMBER: builtins.int
+    HOST_SOME_PERCENT_FIELD_NUMBER: builtins.int
+    HOST_FULL_PERCENT_FIELD_NUMBER: builtins.int
+    FORESIGHT_FIELD_NUMBER: builtins.int
+    EXPECTED_AGAIN_FIELD_NUMBER: builtins.int
+    FORESIGHT_LEAD_FIELD_NUMBER: builtins.int
     worst_fill_bytes_per_second: builtins.int
     """Optional. How fast memory may be expected to fill, in bytes a second; sets the period between the
     two bounds. More than 0. Default: 6 GB/s.
@@ -149,6 +231,26 @@ class Policy(google.protobuf.message.Message):
     """Output only. Changes with every change of the policy."""
     revision: builtins.int
     """Output only. Rises by one with every change."""
+    trim_cache: builtins.bool
+    """Optional. Before modules leave, ask services for what their allocators keep of the device without using it.
+    Default: true.
+    """
+    trim_minimum_bytes: builtins.int
+    """Optional. Less than this much kept memory is not worth asking for. 0 or more. Default: 64 MiB."""
+    relieve_host: builtins.bool
+    """Optional. On a machine with a GPU, while host memory is short, send what idle modules keep of it to disk, and bring
+    it back afterwards. Default: true.
+    """
+    host_some_percent: builtins.float
+    """Optional. Host memory is short too while some process waits for it for this share of the time (the kernel's
+    memory.pressure, some avg10). More than 0, to 100 percent. Default: 20.
+    """
+    host_full_percent: builtins.float
+    """Optional. The same, for the share of the time that all processes wait (full avg10). Default: 5."""
+    foresight: builtins.bool
+    """Optional. Bring modules home ahead of the time of day at which they were used on the day before, or a week before.
+    What was used lately comes home without it too. Default: true.
+    """
     @property
     def critical(self) -> global___Mark:
         """Optional. Below this much free memory, modules leave at once, claimed ones too."""
@@ -195,6 +297,28 @@ class Policy(google.protobuf.message.Message):
     def renewal(self) -> google.protobuf.duration_pb2.Duration:
         """Optional. Time between renewals; less than half of valid_for. Default: 3 s."""
 
+    @property
+    def host_low(self) -> global___Mark:
+        """Optional. Below this much free host memory for the grace, it is short. Default: 10 %."""
+
+    @property
+    def host_high(self) -> global___Mark:
+        """Optional. At this much free host memory, and with nobody kept waiting for it, it is short no more. At least
+        host_low. Default: 15 %.
+        """
+
+    @property
+    def expected_again(self) -> google.protobuf.duration_pb2.Duration:
+        """Optional. A module that was used within this time is expected to be used again, and comes home when there is room.
+        0 brings back nothing for that reason. 0 to 24 h. Default: 600 s.
+        """
+
+    @property
+    def foresight_lead(self) -> google.protobuf.duration_pb2.Duration:
+        """Optional. How long before the half hour in which it is expected a module may come home. 0 to 3,600 s.
+        Default: 300 s.
+        """
+
     def __init__(
         self,
         *,
@@ -214,9 +338,31 @@ class Policy(google.protobuf.message.Message):
         dry_run: builtins.bool = ...,
         etag: builtins.str = ...,
         revision: builtins.int = ...,
+        trim_cache: builtins.bool | None = ...,
+        trim_minimum_bytes: builtins.int | None = ...,
+        relieve_host: builtins.bool | None = ...,
+        host_low: global___Mark | None = ...,
+        host_high: global___Mark | None = ...,
+        host_some_percent: builtins.float | None = ...,
+        host_full_percent: builtins.float | None = ...,
+        foresight: builtins.bool | None = ...,
+        expected_again: google.protobuf.duration_pb2.Duration | None = ...,
+        foresight_lead: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cool_down", b"cool_down", "critical", b"critical", "grace", b"grace", "high", b"high", "low", b"low", "maximum_period", b"maximum_period", "minimum_absence", b"minimum_absence", "minimum_period", b"minimum_period", "minimum_residence", b"minimum_residence", "renewal", b"renewal", "valid_for", b"valid_for"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["background_restore", b"background_restore", "cool_down", b"cool_down", "critical", b"critical", "dry_run", b"dry_run", "etag", b"etag", "grace", b"grace", "high", b"high", "low", b"low", "maximum_period", b"maximum_period", "minimum_absence", b"minimum_absence", "minimum_period", b"minimum_period", "minimum_residence", b"minimum_residence", "renewal", b"renewal", "revision", b"revision", "valid_for", b"valid_for", "worst_fill_bytes_per_second", b"worst_fill_bytes_per_second"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_foresight", b"_foresight", "_host_full_percent", b"_host_full_percent", "_host_some_percent", b"_host_some_percent", "_relieve_host", b"_relieve_host", "_trim_cache", b"_trim_cache", "_trim_minimum_bytes", b"_trim_minimum_bytes", "cool_down", b"cool_down", "critical", b"critical", "expected_again", b"expected_again", "foresight", b"foresight", "foresight_lead", b"foresight_lead", "grace", b"grace", "high", b"high", "host_full_percent", b"host_full_percent", "host_high", b"host_high", "host_low", b"host_low", "host_some_percent", b"host_some_percent", "low", b"low", "maximum_period", b"maximum_period", "minimum_absence", b"minimum_absence", "minimum_period", b"minimum_period", "minimum_residence", b"minimum_residence", "relieve_host", b"relieve_host", "renewal", b"renewal", "trim_cache", b"trim_cache", "trim_minimum_bytes", b"trim_minimum_bytes", "valid_for", b"valid_for"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_foresight", b"_foresight", "_host_full_percent", b"_host_full_percent", "_host_some_percent", b"_host_some_percent", "_relieve_host", b"_relieve_host", "_trim_cache", b"_trim_cache", "_trim_minimum_bytes", b"_trim_minimum_bytes", "background_restore", b"background_restore", "cool_down", b"cool_down", "critical", b"critical", "dry_run", b"dry_run", "etag", b"etag", "expected_again", b"expected_again", "foresight", b"foresight", "foresight_lead", b"foresight_lead", "grace", b"grace", "high", b"high", "host_full_percent", b"host_full_percent", "host_high", b"host_high", "host_low", b"host_low", "host_some_percent", b"host_some_percent", "low", b"low", "maximum_period", b"maximum_period", "minimum_absence", b"minimum_absence", "minimum_period", b"minimum_period", "minimum_residence", b"minimum_residence", "relieve_host", b"relieve_host", "renewal", b"renewal", "revision", b"revision", "trim_cache", b"trim_cache", "trim_minimum_bytes", b"trim_minimum_bytes", "valid_for", b"valid_for", "worst_fill_bytes_per_second", b"worst_fill_bytes_per_second"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_foresight", b"_foresight"]) -> typing.Literal["foresight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_host_full_percent", b"_host_full_percent"]) -> typing.Literal["host_full_percent"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_host_some_percent", b"_host_some_percent"]) -> typing.Literal["host_some_percent"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_relieve_host", b"_relieve_host"]) -> typing.Literal["relieve_host"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_trim_cache", b"_trim_cache"]) -> typing.Literal["trim_cache"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_trim_minimum_bytes", b"_trim_minimum_bytes"]) -> typing.Literal["trim_minimum_bytes"] | None: ...
 
 global___Policy = Policy
 
@@ -241,6 +387,7 @@ class GetPolicyResponse(google.protobuf.message.Message):
     POLICY_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     UPDATED_BY_FIELD_NUMBER: builtins.int
+    CHANGES_FIELD_NUMBER: builtins.int
     updated_by: builtins.str
     """Who changed it, as that client said."""
     @property
@@ -251,17 +398,144 @@ class GetPolicyResponse(google.protobuf.message.Message):
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was last changed."""
 
+    @property
+    def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PolicyChange]:
+        """Changes that UndoPolicy can take back, newest first, at most 50."""
+
     def __init__(
         self,
         *,
         policy: global___Policy | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         updated_by: builtins.str = ...,
+        changes: collections.abc.Iterable[global___PolicyChange] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["policy", b"policy", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["policy", b"policy", "update_time", b"update_time", "updated_by", b"updated_by"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["changes", b"changes", "policy", b"policy", "update_time", b"update_time", "updated_by", b"updated_by"]) -> None: ...
 
 global___GetPolicyResponse = GetPolicyResponse
+
+@typing.final
+class PolicyChange(google.protobuf.message.Message):
+    """One change of the policy."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    UPDATE_TIME_FIELD_NUMBER: builtins.int
+    UPDATED_BY_FIELD_NUMBER: builtins.int
+    NUMBERS_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """The revision that it made."""
+    updated_by: builtins.str
+    """Who made it, as that client said."""
+    @property
+    def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When; absent for what came from the configuration."""
+
+    @property
+    def numbers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NumberChange]:
+        """Each number that changed."""
+
+    def __init__(
+        self,
+        *,
+        revision: builtins.int = ...,
+        update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        updated_by: builtins.str = ...,
+        numbers: collections.abc.Iterable[global___NumberChange] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["numbers", b"numbers", "revision", b"revision", "update_time", b"update_time", "updated_by", b"updated_by"]) -> None: ...
+
+global___PolicyChange = PolicyChange
+
+@typing.final
+class NumberChange(google.protobuf.message.Message):
+    """A number of the policy that changed, in words."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    BEFORE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The number, such as "low" or "grace_seconds"."""
+    before: builtins.str
+    """What it was."""
+    after: builtins.str
+    """What it became."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        before: builtins.str = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "before", b"before", "name", b"name"]) -> None: ...
+
+global___NumberChange = NumberChange
+
+@typing.final
+class UndoPolicyRequest(google.protobuf.message.Message):
+    """Asks to take changes back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """Optional. The revision to go back to, one of those that the changes in GetPolicyResponse started from.
+    Default: that before the newest change.
+    """
+    etag: builtins.str
+    """Optional. The etag that this is based on; another one is refused (ABORTED, ETAG_MISMATCH)."""
+    validate_only: builtins.bool
+    """Optional. Check and show the result, but change nothing. Default: false."""
+    requested_by: builtins.str
+    """Optional. Who asks, for the journal."""
+    def __init__(
+        self,
+        *,
+        revision: builtins.int | None = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_revision", b"_revision", "revision", b"revision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_revision", b"_revision", "etag", b"etag", "requested_by", b"requested_by", "revision", b"revision", "validate_only", b"validate_only"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_revision", b"_revision"]) -> typing.Literal["revision"] | None: ...
+
+global___UndoPolicyRequest = UndoPolicyRequest
+
+@typing.final
+class UndoPolicyResponse(google.protobuf.message.Message):
+    """Tells what became of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: builtins.int
+    NUMBERS_FIELD_NUMBER: builtins.int
+    @property
+    def policy(self) -> global___Policy:
+        """The policy as it is now, or would be."""
+
+    @property
+    def numbers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NumberChange]:
+        """Each number that changed by it."""
+
+    def __init__(
+        self,
+        *,
+        policy: global___Policy | None = ...,
+        numbers: collections.abc.Iterable[global___NumberChange] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["policy", b"policy"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["numbers", b"numbers", "policy", b"policy"]) -> None: ...
+
+global___UndoPolicyResponse = UndoPolicyResponse
 
 @typing.final
 class UpdatePolicyRequest(google.protobuf.message.Message):
@@ -464,12 +738,23 @@ class Decision(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     EVICT_FIELD_NUMBER: builtins.int
     RESTORE_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    TRIM_FIELD_NUMBER: builtins.int
+    TO_DISK_FIELD_NUMBER: builtins.int
+    TO_HOST_FIELD_NUMBER: builtins.int
     service: builtins.str
     """The service."""
     version: builtins.int
     """The directive's version."""
     reason: builtins.str
     """Why, in words."""
+    device: builtins.str
+    """"host", or the GPU's UUID; empty where it is not known."""
+    dry_run: builtins.bool
+    """True if the daemon only rehearsed: nothing was sent."""
+    trim: builtins.bool
+    """True if the service was asked for what its allocator keeps of the device without using it."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When."""
@@ -482,6 +767,14 @@ class Decision(google.protobuf.message.Message):
     def restore(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Modules that should come home."""
 
+    @property
+    def to_disk(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Modules whose host memory is given up for disk."""
+
+    @property
+    def to_host(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Modules that are read from disk into host memory again."""
+
     def __init__(
         self,
         *,
@@ -491,11 +784,80 @@ class Decision(google.protobuf.message.Message):
         reason: builtins.str = ...,
         evict: collections.abc.Iterable[builtins.str] | None = ...,
         restore: collections.abc.Iterable[builtins.str] | None = ...,
+        device: builtins.str = ...,
+        dry_run: builtins.bool = ...,
+        trim: builtins.bool = ...,
+        to_disk: collections.abc.Iterable[builtins.str] | None = ...,
+        to_host: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["evict", b"evict", "reason", b"reason", "restore", b"restore", "service", b"service", "time", b"time", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "dry_run", b"dry_run", "evict", b"evict", "reason", b"reason", "restore", b"restore", "service", b"service", "time", b"time", "to_disk", b"to_disk", "to_host", b"to_host", "trim", b"trim", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
+
+@typing.final
+class Freeze(google.protobuf.message.Message):
+    """An operator's word that the daemon moves nothing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    SET_BY_FIELD_NUMBER: builtins.int
+    set_by: builtins.str
+    """Output only. Who set it, as that client said."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Output only. Since when."""
+
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Output only. When it ends; absent for never."""
+
+    def __init__(
+        self,
+        *,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        set_by: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "set_by", b"set_by", "start_time", b"start_time"]) -> None: ...
+
+global___Freeze = Freeze
+
+@typing.final
+class MemoryPoint(google.protobuf.message.Message):
+    """Memory of one device at one moment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """"host", or the GPU's UUID."""
+    total_bytes: builtins.int
+    """All of it."""
+    free_bytes: builtins.int
+    """What was free."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        device: builtins.str = ...,
+        total_bytes: builtins.int = ...,
+        free_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "free_bytes", b"free_bytes", "time", b"time", "total_bytes", b"total_bytes"]) -> None: ...
+
+global___MemoryPoint = MemoryPoint
 
 @typing.final
 class WatchStatusRequest(google.protobuf.message.Message):
@@ -503,9 +865,18 @@ class WatchStatusRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    PAST_FIELD_NUMBER: builtins.int
+    @property
+    def past(self) -> google.protobuf.duration_pb2.Duration:
+        """Optional. How far back the first status tells memory, at most 15 minutes. Default: not at all."""
+
     def __init__(
         self,
+        *,
+        past: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["past", b"past"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["past", b"past"]) -> None: ...
 
 global___WatchStatusRequest = WatchStatusRequest
 
@@ -523,6 +894,11 @@ class WatchStatusResponse(google.protobuf.message.Message):
     POLICY_FIELD_NUMBER: builtins.int
     MARKS_FIELD_NUMBER: builtins.int
     HOLDER_ID_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    LEDGERS_FIELD_NUMBER: builtins.int
+    FREEZE_FIELD_NUMBER: builtins.int
+    PAST_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
     holder_id: builtins.str
     """The daemon's name for itself."""
     @property
@@ -553,6 +929,26 @@ class WatchStatusResponse(google.protobuf.message.Message):
     def marks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Marks]:
         """The marks in bytes, device by device in the same order."""
 
+    @property
+    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PredictionTally]:
+        """Modules that were brought home before anybody asked for them: an entry for each device and ground."""
+
+    @property
+    def ledgers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Ledger]:
+        """How each device is divided between services; none for a device with one service or none."""
+
+    @property
+    def freeze(self) -> global___Freeze:
+        """The operator's freeze in force; absent for none."""
+
+    @property
+    def past(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MemoryPoint]:
+        """In the first status if it was asked for: memory before now, oldest first, about one a second for each device."""
+
+    @property
+    def host(self) -> global___HostMemory:
+        """Host memory beside the GPUs; absent where it is not read for them."""
+
     def __init__(
         self,
         *,
@@ -564,11 +960,145 @@ class WatchStatusResponse(google.protobuf.message.Message):
         policy: global___Policy | None = ...,
         marks: collections.abc.Iterable[global___Marks] | None = ...,
         holder_id: builtins.str = ...,
+        predictions: collections.abc.Iterable[global___PredictionTally] | None = ...,
+        ledgers: collections.abc.Iterable[global___Ledger] | None = ...,
+        freeze: global___Freeze | None = ...,
+        past: collections.abc.Iterable[global___MemoryPoint] | None = ...,
+        host: global___HostMemory | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["policy", b"policy"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["decisions", b"decisions", "holder_id", b"holder_id", "marks", b"marks", "overrides", b"overrides", "policy", b"policy", "pressures", b"pressures", "samples", b"samples", "services", b"services"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["freeze", b"freeze", "host", b"host", "policy", b"policy"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["decisions", b"decisions", "freeze", b"freeze", "holder_id", b"holder_id", "host", b"host", "ledgers", b"ledgers", "marks", b"marks", "overrides", b"overrides", "past", b"past", "policy", b"policy", "predictions", b"predictions", "pressures", b"pressures", "samples", b"samples", "services", b"services"]) -> None: ...
 
 global___WatchStatusResponse = WatchStatusResponse
+
+@typing.final
+class PredictionTally(google.protobuf.message.Message):
+    """How often modules were brought home for one reason before anybody asked for them, and were used then. It is kept over
+    a restart for as long as the journal reaches back.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    GROUND_FIELD_NUMBER: builtins.int
+    HITS_FIELD_NUMBER: builtins.int
+    MISSES_FIELD_NUMBER: builtins.int
+    OPEN_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """"host", or the GPU's UUID."""
+    ground: builtins.str
+    """Why they were expected to be used: "lately_used" or "time_of_day"."""
+    hits: builtins.int
+    """Used while they were home."""
+    misses: builtins.int
+    """Not used in time, or sent away again before."""
+    @property
+    def open(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Not decided yet, as "service/module"."""
+
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        ground: builtins.str = ...,
+        hits: builtins.int = ...,
+        misses: builtins.int = ...,
+        open: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "ground", b"ground", "hits", b"hits", "misses", b"misses", "open", b"open"]) -> None: ...
+
+global___PredictionTally = PredictionTally
+
+@typing.final
+class Ledger(google.protobuf.message.Message):
+    """How one device is divided between services."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class BudgetBytesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: builtins.int
+    OVERDRAFT_BYTES_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """"host", or the GPU's UUID."""
+    overdraft_bytes: builtins.int
+    """What the services' floors promise beyond that; 0 if they can be kept."""
+    @property
+    def budget_bytes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """The budgets handed out, by service. Their sum leaves critical free of what services hold and what is free."""
+
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        budget_bytes: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        overdraft_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budget_bytes", b"budget_bytes", "device", b"device", "overdraft_bytes", b"overdraft_bytes"]) -> None: ...
+
+global___Ledger = Ledger
+
+@typing.final
+class HostMemory(google.protobuf.message.Message):
+    """Host memory on a machine with a GPU: idle modules keep their weights there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    SOME_PERCENT_FIELD_NUMBER: builtins.int
+    FULL_PERCENT_FIELD_NUMBER: builtins.int
+    SHORT_FIELD_NUMBER: builtins.int
+    total_bytes: builtins.int
+    """All of it: the tightest limit, or the machine's."""
+    free_bytes: builtins.int
+    """What is free."""
+    some_percent: builtins.float
+    """Share of the last ten seconds in which some process waited for memory, in percent; absent if the kernel does not
+    tell.
+    """
+    full_percent: builtins.float
+    """The same, for all processes at once."""
+    short: builtins.bool
+    """True while it is short."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        total_bytes: builtins.int = ...,
+        free_bytes: builtins.int = ...,
+        some_percent: builtins.float | None = ...,
+        full_percent: builtins.float | None = ...,
+        short: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_full_percent", b"_full_percent", "_some_percent", b"_some_percent", "full_percent", b"full_percent", "some_percent", b"some_percent", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_full_percent", b"_full_percent", "_some_percent", b"_some_percent", "free_bytes", b"free_bytes", "full_percent", b"full_percent", "short", b"short", "some_percent", b"some_percent", "time", b"time", "total_bytes", b"total_bytes"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_full_percent", b"_full_percent"]) -> typing.Literal["full_percent"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_some_percent", b"_some_percent"]) -> typing.Literal["some_percent"] | None: ...
+
+global___HostMemory = HostMemory
 
 @typing.final
 class Marks(google.protobuf.message.Message):
@@ -685,6 +1215,337 @@ class ClearOverrideResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___ClearOverrideResponse = ClearOverrideResponse
+
+@typing.final
+class SetFreezeRequest(google.protobuf.message.Message):
+    """Asks that nothing moves."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_TO_LIVE_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    requested_by: builtins.str
+    """Optional. Who asks, for the journal."""
+    @property
+    def time_to_live(self) -> google.protobuf.duration_pb2.Duration:
+        """Optional. How long, 1 s to 30 days. Default: until it is cleared."""
+
+    def __init__(
+        self,
+        *,
+        time_to_live: google.protobuf.duration_pb2.Duration | None = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time_to_live", b"time_to_live"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["requested_by", b"requested_by", "time_to_live", b"time_to_live"]) -> None: ...
+
+global___SetFreezeRequest = SetFreezeRequest
+
+@typing.final
+class SetFreezeResponse(google.protobuf.message.Message):
+    """Confirms that nothing moves."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FREEZE_FIELD_NUMBER: builtins.int
+    @property
+    def freeze(self) -> global___Freeze:
+        """As it is in force."""
+
+    def __init__(
+        self,
+        *,
+        freeze: global___Freeze | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["freeze", b"freeze"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["freeze", b"freeze"]) -> None: ...
+
+global___SetFreezeResponse = SetFreezeResponse
+
+@typing.final
+class ClearFreezeRequest(google.protobuf.message.Message):
+    """Asks that modules move again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    requested_by: builtins.str
+    """Optional. Who asks, for the journal."""
+    def __init__(
+        self,
+        *,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["requested_by", b"requested_by"]) -> None: ...
+
+global___ClearFreezeRequest = ClearFreezeRequest
+
+@typing.final
+class ClearFreezeResponse(google.protobuf.message.Message):
+    """Confirms that modules move again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ClearFreezeResponse = ClearFreezeResponse
+
+@typing.final
+class ExplainPlacementRequest(google.protobuf.message.Message):
+    """Asks why modules are where they are."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: builtins.int
+    MODULE_FIELD_NUMBER: builtins.int
+    service: builtins.str
+    """Optional. The service's name. Default: "default"."""
+    module: builtins.str
+    """Optional. The module. Default: all of them."""
+    def __init__(
+        self,
+        *,
+        service: builtins.str = ...,
+        module: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["module", b"module", "service", b"service"]) -> None: ...
+
+global___ExplainPlacementRequest = ExplainPlacementRequest
+
+@typing.final
+class ExplainPlacementResponse(google.protobuf.message.Message):
+    """Tells why modules are where they are."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODULES_FIELD_NUMBER: builtins.int
+    DIRECTIVE_FIELD_NUMBER: builtins.int
+    @property
+    def modules(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PlacementExplanation]:
+        """The modules, in the order of the service's report."""
+
+    @property
+    def directive(self) -> global___DirectiveExplanation:
+        """The last directive."""
+
+    def __init__(
+        self,
+        *,
+        modules: collections.abc.Iterable[global___PlacementExplanation] | None = ...,
+        directive: global___DirectiveExplanation | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["directive", b"directive"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["directive", b"directive", "modules", b"modules"]) -> None: ...
+
+global___ExplainPlacementResponse = ExplainPlacementResponse
+
+@typing.final
+class PlacementExplanation(google.protobuf.message.Message):
+    """Why one module is where it is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: builtins.int
+    TIER_FIELD_NUMBER: builtins.int
+    HOME_FIELD_NUMBER: builtins.int
+    WANTED_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    DECISION_FIELD_NUMBER: builtins.int
+    SENTENCES_FIELD_NUMBER: builtins.int
+    module: builtins.str
+    """The module."""
+    tier: greenroom.memory.v1.residency_pb2.Tier.ValueType
+    """Where it is."""
+    home: greenroom.memory.v1.residency_pb2.Tier.ValueType
+    """Where it can compute."""
+    wanted: greenroom.memory.v1.residency_pb2.Tier.ValueType
+    """Where the daemon wants it; unspecified where it leaves that to the service."""
+    cause: global___PlacementCause.ValueType
+    """Who wants it there."""
+    @property
+    def decision(self) -> global___Decision:
+        """The newest decision that moved it; absent if none did since the daemon began."""
+
+    @property
+    def sentences(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The whole of it in words, a sentence each: where it is and who put it there, what is wanted and why, what it
+        waits for, and what would change it.
+        """
+
+    def __init__(
+        self,
+        *,
+        module: builtins.str = ...,
+        tier: greenroom.memory.v1.residency_pb2.Tier.ValueType = ...,
+        home: greenroom.memory.v1.residency_pb2.Tier.ValueType = ...,
+        wanted: greenroom.memory.v1.residency_pb2.Tier.ValueType = ...,
+        cause: global___PlacementCause.ValueType = ...,
+        decision: global___Decision | None = ...,
+        sentences: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["decision", b"decision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "decision", b"decision", "home", b"home", "module", b"module", "sentences", b"sentences", "tier", b"tier", "wanted", b"wanted"]) -> None: ...
+
+global___PlacementExplanation = PlacementExplanation
+
+@typing.final
+class DirectiveExplanation(google.protobuf.message.Message):
+    """Why a directive was sent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: builtins.int
+    SENTENCES_FIELD_NUMBER: builtins.int
+    @property
+    def decision(self) -> global___Decision:
+        """The decision that it carries; absent if none was sent since the daemon began."""
+
+    @property
+    def sentences(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The whole of it in words, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        decision: global___Decision | None = ...,
+        sentences: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["decision", b"decision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["decision", b"decision", "sentences", b"sentences"]) -> None: ...
+
+global___DirectiveExplanation = DirectiveExplanation
+
+@typing.final
+class GetHistoryRequest(google.protobuf.message.Message):
+    """Asks what happened."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_EVENTS_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
+    SERVICE_FIELD_NUMBER: builtins.int
+    MODULE_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    max_events: builtins.int
+    """Optional. At most so many, 1 to 1,000. Default: 50."""
+    service: builtins.str
+    """Optional. Only what names this service."""
+    module: builtins.str
+    """Optional. Only what names this module."""
+    @property
+    def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___HistoryKind.ValueType]:
+        """Optional. Only these kinds. Default: all."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Optional. Only what happened since."""
+
+    def __init__(
+        self,
+        *,
+        max_events: builtins.int = ...,
+        kinds: collections.abc.Iterable[global___HistoryKind.ValueType] | None = ...,
+        service: builtins.str = ...,
+        module: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["kinds", b"kinds", "max_events", b"max_events", "module", b"module", "service", b"service", "start_time", b"start_time"]) -> None: ...
+
+global___GetHistoryRequest = GetHistoryRequest
+
+@typing.final
+class GetHistoryResponse(google.protobuf.message.Message):
+    """Tells what happened."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    truncated: builtins.bool
+    """True if there is more that fits what was asked."""
+    @property
+    def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___HistoryEvent]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        events: collections.abc.Iterable[global___HistoryEvent] | None = ...,
+        truncated: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events", "truncated", b"truncated"]) -> None: ...
+
+global___GetHistoryResponse = GetHistoryResponse
+
+@typing.final
+class HistoryEvent(google.protobuf.message.Message):
+    """One thing that happened."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    WORDS_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    SERVICE_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    EVICT_FIELD_NUMBER: builtins.int
+    RESTORE_FIELD_NUMBER: builtins.int
+    NUMBERS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    kind: global___HistoryKind.ValueType
+    """What it is about."""
+    words: builtins.str
+    """What happened, in words."""
+    requested_by: builtins.str
+    """Who asked, as that client said; empty where nobody did."""
+    service: builtins.str
+    """The service; empty where it is about none, or about several."""
+    device: builtins.str
+    """"host", or the GPU's UUID; empty where it is about none."""
+    version: builtins.int
+    """The policy's revision, or the directive's version; 0 for neither."""
+    dry_run: builtins.bool
+    """True if the daemon only rehearsed."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When."""
+
+    @property
+    def evict(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Modules that should leave, as "service/module"."""
+
+    @property
+    def restore(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Modules that should come home, as "service/module"."""
+
+    @property
+    def numbers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NumberChange]:
+        """Numbers of the policy that changed."""
+
+    def __init__(
+        self,
+        *,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        kind: global___HistoryKind.ValueType = ...,
+        words: builtins.str = ...,
+        requested_by: builtins.str = ...,
+        service: builtins.str = ...,
+        device: builtins.str = ...,
+        evict: collections.abc.Iterable[builtins.str] | None = ...,
+        restore: collections.abc.Iterable[builtins.str] | None = ...,
+        numbers: collections.abc.Iterable[global___NumberChange] | None = ...,
+        version: builtins.int = ...,
+        dry_run: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "dry_run", b"dry_run", "evict", b"evict", "kind", b"kind", "numbers", b"numbers", "requested_by", b"requested_by", "restore", b"restore", "service", b"service", "time", b"time", "version", b"version", "words", b"words"]) -> None: ...
+
+global___HistoryEvent = HistoryEvent
 
 @typing.final
 class SimulatePolicyRequest(google.protobuf.message.Message):
@@ -865,6 +1726,7 @@ class Outcome(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     PREDICTION_HITS_FIELD_NUMBER: builtins.int
     POINTS_FIELD_NUMBER: builtins.int
+    TRIMS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The policy's name."""
     sent_away: builtins.int
@@ -891,6 +1753,8 @@ class Outcome(google.protobuf.message.Message):
     """Modules brought home ahead of need."""
     prediction_hits: builtins.int
     """How many of them were used in time."""
+    trims: builtins.int
+    """How often services were asked for what their allocators keep."""
     @property
     def duration(self) -> google.protobuf.duration_pb2.Duration:
         """How long the trace is."""
@@ -947,9 +1811,10 @@ class Outcome(google.protobuf.message.Message):
         predictions: builtins.int = ...,
         prediction_hits: builtins.int = ...,
         points: collections.abc.Iterable[global___OutcomePoint] | None = ...,
+        trims: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "denied_duration", b"denied_duration", "duration", b"duration", "longest_wait", b"longest_wait", "wait_duration", b"wait_duration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "brought_home", b"brought_home", "busiest_minute_moves", b"busiest_minute_moves", "called_home", b"called_home", "denials", b"denials", "denied_duration", b"denied_duration", "directives", b"directives", "duration", b"duration", "longest_wait", b"longest_wait", "name", b"name", "points", b"points", "prediction_hits", b"prediction_hits", "predictions", b"predictions", "pushed_out", b"pushed_out", "refused_requests", b"refused_requests", "requests", b"requests", "sent_away", b"sent_away", "wait_duration", b"wait_duration", "waits", b"waits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "brought_home", b"brought_home", "busiest_minute_moves", b"busiest_minute_moves", "called_home", b"called_home", "denials", b"denials", "denied_duration", b"denied_duration", "directives", b"directives", "duration", b"duration", "longest_wait", b"longest_wait", "name", b"name", "points", b"points", "prediction_hits", b"prediction_hits", "predictions", b"predictions", "pushed_out", b"pushed_out", "refused_requests", b"refused_requests", "requests", b"requests", "sent_away", b"sent_away", "trims", b"trims", "wait_duration", b"wait_duration", "waits", b"waits"]) -> None: ...
 
 global___Outcome = Outcome
 

@@ -60,6 +60,31 @@ class PolicyServiceStub(object):
                 request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.SerializeToString,
                 response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.FromString,
                 _registered_method=True)
+        self.UndoPolicy = channel.unary_unary(
+                '/greenroom.memory.v1.PolicyService/UndoPolicy',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyResponse.FromString,
+                _registered_method=True)
+        self.SetFreeze = channel.unary_unary(
+                '/greenroom.memory.v1.PolicyService/SetFreeze',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeResponse.FromString,
+                _registered_method=True)
+        self.ClearFreeze = channel.unary_unary(
+                '/greenroom.memory.v1.PolicyService/ClearFreeze',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeResponse.FromString,
+                _registered_method=True)
+        self.ExplainPlacement = channel.unary_unary(
+                '/greenroom.memory.v1.PolicyService/ExplainPlacement',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementResponse.FromString,
+                _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/greenroom.memory.v1.PolicyService/GetHistory',
+                request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
         self.SimulatePolicy = channel.stream_unary(
                 '/greenroom.memory.v1.PolicyService/SimulatePolicy',
                 request_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SimulatePolicyRequest.SerializeToString,
@@ -107,6 +132,44 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UndoPolicy(self, request, context):
+        """Takes changes of the policy back: the newest one, or all since a revision. The result is a new revision, and the
+        changes that were taken back are not offered again. Reasons: NOTHING_TO_UNDO, BAD_CONFIG, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetFreeze(self, request, context):
+        """Keeps every module where it is, as far as the daemon decides: whatever memory does, no new order is given, and those
+        that are not obeyed yet are called off. Overrides and requests still move modules. It is kept over a restart.
+        Reasons: BAD_CONFIG.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearFreeze(self, request, context):
+        """Ends the freeze. Ending what is not there is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPlacement(self, request, context):
+        """Tells why modules are where they are, and why the last directive was sent. Reasons: MODULE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """Tells what was decided and changed, from the daemon's journal, newest first. Reasons: BAD_CONFIG.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SimulatePolicy(self, request_iterator, context):
         """Replays a trace under other policies and tells what each would have done beside what really was. Nothing in force
         changes, and deciding goes on meanwhile. The first message is the configuration; the trace follows in pieces of at
@@ -144,6 +207,31 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ClearOverride,
                     request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.FromString,
                     response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.SerializeToString,
+            ),
+            'UndoPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoPolicy,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyResponse.SerializeToString,
+            ),
+            'SetFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetFreeze,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeResponse.SerializeToString,
+            ),
+            'ClearFreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearFreeze,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeResponse.SerializeToString,
+            ),
+            'ExplainPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPlacement,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryRequest.FromString,
+                    response_serializer=greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryResponse.SerializeToString,
             ),
             'SimulatePolicy': grpc.stream_unary_rpc_method_handler(
                     servicer.SimulatePolicy,
@@ -287,6 +375,141 @@ class PolicyService(object):
             '/greenroom.memory.v1.PolicyService/ClearOverride',
             greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideRequest.SerializeToString,
             greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.PolicyService/UndoPolicy',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.UndoPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.PolicyService/SetFreeze',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.SetFreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearFreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.PolicyService/ClearFreeze',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.ClearFreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.PolicyService/ExplainPlacement',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.ExplainPlacementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/greenroom.memory.v1.PolicyService/GetHistory',
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryRequest.SerializeToString,
+            greenroom_dot_memory_dot_v1_dot_policy__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,41 @@ class PolicyServiceStub:
     ]
     """Takes an operator's wish back. Clearing what is not there is no error."""
 
+    UndoPolicy: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.UndoPolicyRequest,
+        greenroom.memory.v1.policy_pb2.UndoPolicyResponse,
+    ]
+    """Takes changes of the policy back: the newest one, or all since a revision. The result is a new revision, and the
+    changes that were taken back are not offered again. Reasons: NOTHING_TO_UNDO, BAD_CONFIG, ETAG_MISMATCH.
+    """
+
+    SetFreeze: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.SetFreezeRequest,
+        greenroom.memory.v1.policy_pb2.SetFreezeResponse,
+    ]
+    """Keeps every module where it is, as far as the daemon decides: whatever memory does, no new order is given, and those
+    that are not obeyed yet are called off. Overrides and requests still move modules. It is kept over a restart.
+    Reasons: BAD_CONFIG.
+    """
+
+    ClearFreeze: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.ClearFreezeRequest,
+        greenroom.memory.v1.policy_pb2.ClearFreezeResponse,
+    ]
+    """Ends the freeze. Ending what is not there is no error."""
+
+    ExplainPlacement: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.ExplainPlacementRequest,
+        greenroom.memory.v1.policy_pb2.ExplainPlacementResponse,
+    ]
+    """Tells why modules are where they are, and why the last directive was sent. Reasons: MODULE_NOT_FOUND."""
+
+    GetHistory: grpc.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.GetHistoryRequest,
+        greenroom.memory.v1.policy_pb2.GetHistoryResponse,
+    ]
+    """Tells what was decided and changed, from the daemon's journal, newest first. Reasons: BAD_CONFIG."""
+
     SimulatePolicy: grpc.StreamUnaryMultiCallable[
         greenroom.memory.v1.policy_pb2.SimulatePolicyRequest,
         greenroom.memory.v1.policy_pb2.SimulatePolicyResponse,
@@ -101,6 +136,41 @@ class PolicyServiceAsyncStub:
         greenroom.memory.v1.policy_pb2.ClearOverrideResponse,
     ]
     """Takes an operator's wish back. Clearing what is not there is no error."""
+
+    UndoPolicy: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.UndoPolicyRequest,
+        greenroom.memory.v1.policy_pb2.UndoPolicyResponse,
+    ]
+    """Takes changes of the policy back: the newest one, or all since a revision. The result is a new revision, and the
+    changes that were taken back are not offered again. Reasons: NOTHING_TO_UNDO, BAD_CONFIG, ETAG_MISMATCH.
+    """
+
+    SetFreeze: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.SetFreezeRequest,
+        greenroom.memory.v1.policy_pb2.SetFreezeResponse,
+    ]
+    """Keeps every module where it is, as far as the daemon decides: whatever memory does, no new order is given, and those
+    that are not obeyed yet are called off. Overrides and requests still move modules. It is kept over a restart.
+    Reasons: BAD_CONFIG.
+    """
+
+    ClearFreeze: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.ClearFreezeRequest,
+        greenroom.memory.v1.policy_pb2.ClearFreezeResponse,
+    ]
+    """Ends the freeze. Ending what is not there is no error."""
+
+    ExplainPlacement: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.ExplainPlacementRequest,
+        greenroom.memory.v1.policy_pb2.ExplainPlacementResponse,
+    ]
+    """Tells why modules are where they are, and why the last directive was sent. Reasons: MODULE_NOT_FOUND."""
+
+    GetHistory: grpc.aio.UnaryUnaryMultiCallable[
+        greenroom.memory.v1.policy_pb2.GetHistoryRequest,
+        greenroom.memory.v1.policy_pb2.GetHistoryResponse,
+    ]
+    """Tells what was decided and changed, from the daemon's journal, newest first. Reasons: BAD_CONFIG."""
 
     SimulatePolicy: grpc.aio.StreamUnaryMultiCallable[
         greenroom.memory.v1.policy_pb2.SimulatePolicyRequest,
@@ -156,6 +226,51 @@ class PolicyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[greenroom.memory.v1.policy_pb2.ClearOverrideResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.ClearOverrideResponse]]:
         """Takes an operator's wish back. Clearing what is not there is no error."""
+
+    @abc.abstractmethod
+    def UndoPolicy(
+        self,
+        request: greenroom.memory.v1.policy_pb2.UndoPolicyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.UndoPolicyResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.UndoPolicyResponse]]:
+        """Takes changes of the policy back: the newest one, or all since a revision. The result is a new revision, and the
+        changes that were taken back are not offered again. Reasons: NOTHING_TO_UNDO, BAD_CONFIG, ETAG_MISMATCH.
+        """
+
+    @abc.abstractmethod
+    def SetFreeze(
+        self,
+        request: greenroom.memory.v1.policy_pb2.SetFreezeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.SetFreezeResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.SetFreezeResponse]]:
+        """Keeps every module where it is, as far as the daemon decides: whatever memory does, no new order is given, and those
+        that are not obeyed yet are called off. Overrides and requests still move modules. It is kept over a restart.
+        Reasons: BAD_CONFIG.
+        """
+
+    @abc.abstractmethod
+    def ClearFreeze(
+        self,
+        request: greenroom.memory.v1.policy_pb2.ClearFreezeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.ClearFreezeResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.ClearFreezeResponse]]:
+        """Ends the freeze. Ending what is not there is no error."""
+
+    @abc.abstractmethod
+    def ExplainPlacement(
+        self,
+        request: greenroom.memory.v1.policy_pb2.ExplainPlacementRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.ExplainPlacementResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.ExplainPlacementResponse]]:
+        """Tells why modules are where they are, and why the last directive was sent. Reasons: MODULE_NOT_FOUND."""
+
+    @abc.abstractmethod
+    def GetHistory(
+        self,
+        request: greenroom.memory.v1.policy_pb2.GetHistoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[greenroom.memory.v1.policy_pb2.GetHistoryResponse, collections.abc.Awaitable[greenroom.memory.v1.policy_pb2.GetHistoryResponse]]:
+        """Tells what was decided and changed, from the daemon's journal, newest first. Reasons: BAD_CONFIG."""
 
     @abc.abstractmethod
     def SimulatePolicy(
