@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from tts_service.residency.cuda_driver import new_stream
 from tts_service.speech.speech_model import Lane
 
 Result = TypeVar("Result")
@@ -97,4 +98,4 @@ class Workers:
 def _take_stream(device: torch.device, priority: int) -> None:
     """Make all that this thread asks of the device go to a stream of its own."""
     torch.cuda.set_device(device)
-    torch.cuda.set_stream(torch.cuda.Stream(device, priority=priority))  # type: ignore[no-untyped-call]  # torch's.
+    torch.cuda.set_stream(new_stream(device, priority=priority))

@@ -12,6 +12,7 @@ from tts_service.residency.cuda_driver import (
     CudaDriver,
     NoVirtualMemoryError,
     lower_context_limits,
+    new_stream,
 )
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 
@@ -132,3 +133,19 @@ def test_context_that_cannot_be_made_small_stays_as_it_is(cuda: FakeCudaBindings
         limits = lower_context_limits(0, cuda=cuda)
 
     assert ({}, ["context_limits_not_lowered"]) == (limits, [each["event"] for each in logs])
+
+
+def test_stream_is_made_in_the_primary_context_and_is_not_one_of_torchs_pool(
+    cuda: FakeCudaBindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One stream costs one stream; what runs on the default one does not hold it up."""
+    wrapped: list[tuple[int, torch.device]] = []
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda handle, device: wrapped.append((handle, device)))
+    cuda.answers["cuStreamCreateWithPriority"] = 4_711
+
+    new_stream(torch.device("cuda", 0), priority=-1, cuda=cuda)
+
+    made = [arguments for name, arguments in cuda.calls if name == "cuStreamCreateWithPriority"]
+    assert ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"] == _names(cuda)[:4]
+    assert [(int(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING), -1)] == made
+    assert [(4_711, torch.device("cuda", 0))] == wrapped

@@ -1,7 +1,7 @@
 """The CUDA driver, as far as arenas need it. No other file imports it.
 
-NVIDIA's own bindings, which torch brings with it, make the calls. Streams and events are torch's. The context is
-torch's too, the primary one: a second context would not see torch's memory.
+NVIDIA's own bindings, which torch brings with it, make the calls. Events are torch's. The context is torch's too, the
+primary one: a second context would not see torch's memory.
 """
 
 import importlib
@@ -90,9 +90,8 @@ class CudaDriver:
             raise NoVirtualMemoryError(f"CUDA's bindings for Python cannot be imported: {error}") from error
         # A first use, with which torch makes the context.
         here = torch.device("cuda", torch.zeros(1, device=device).get_device())
-        stream = torch.cuda.Stream(here)  # type: ignore[no-untyped-call]  # torch's.
         try:
-            driver = cls(here, cuda, stream)
+            driver = cls(here, cuda, new_stream(here, cuda=cuda))
             driver.make_current()
             driver.rehearse()
         except DeviceMemoryError:
@@ -180,14 +179,35 @@ def lower_context_limits(index: int, *, cuda: Any = None) -> dict[str, int]:
     """
     try:
         cuda = cuda or importlib.import_module("cuda.bindings.driver")
-        _called(cuda, "cuInit", 0)
-        _called(cuda, "cuCtxSetCurrent", _called(cuda, "cuDevicePrimaryCtxRetain", _called(cuda, "cuDeviceGet", index)))
+        _enter_context(cuda, index)
         for name, byte_count in CONTEXT_LIMITS.items():
             _called(cuda, "cuCtxSetLimit", getattr(cuda.CUlimit, name), byte_count)
         return context_limits(cuda=cuda)
     except (ImportError, DeviceDriverError) as error:
         _log.warning("context_limits_not_lowered", reason=str(error))
         return {}
+
+
+def new_stream(device: torch.device, *, priority: int = 0, cuda: Any = None) -> torch.cuda.Stream:
+    """Return a stream of its own, for as long as the process lives; of `priority` the lower goes first.
+
+    Torch's streams are from a pool, all of which is made with the first of them: 128 streams, of which each takes
+    memory of the device. Where the bindings are missing it is one of those all the same.
+    """
+    try:
+        cuda = cuda or importlib.import_module("cuda.bindings.driver")
+    except ImportError:
+        return torch.cuda.Stream(device, priority=priority)  # type: ignore[no-untyped-call]  # torch's.
+    _enter_context(cuda, device.index or 0)
+    # As torch's own: not held up by what runs on the default stream.
+    handle = _called(cuda, "cuStreamCreateWithPriority", int(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING), priority)
+    return torch.cuda.ExternalStream(int(handle), device=device)  # type: ignore[no-untyped-call]  # torch's.
+
+
+def _enter_context(cuda: Any, index: int) -> None:
+    """Make the primary context, which is torch's too, this thread's."""
+    _called(cuda, "cuInit", 0)
+    _called(cuda, "cuCtxSetCurrent", _called(cuda, "cuDevicePrimaryCtxRetain", _called(cuda, "cuDeviceGet", index)))
 
 
 def context_limits(*, cuda: Any = None) -> dict[str, int]:

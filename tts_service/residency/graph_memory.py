@@ -12,6 +12,7 @@ import structlog
 import torch
 
 from tts_service.errors import Reason, ServiceError
+from tts_service.residency.cuda_driver import new_stream
 from tts_service.residency.device_driver import DeviceDriverError
 from tts_service.residency.graph_pool import pool_over
 from tts_service.residency.growing_range import GrowingRange
@@ -44,7 +45,7 @@ class GraphRecorder:
     def __init__(self, device: torch.device, memory: GrowingRange) -> None:
         self._device = device
         self._pool = pool_over(memory)
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's.
+        self._stream = new_stream(device)
         self._kept: list[torch.cuda.CUDAGraph] = []
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 import torch
 
+from tts_service.residency.cuda_driver import new_stream
 from tts_service.residency.process_share import ProcessShare
 from tts_service.residency.types import DeviceUsage
 
@@ -40,7 +41,7 @@ class TorchDevice:
             yield
             return
         if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # torch's.
+            self._stream = new_stream(self.device)
         with torch.cuda.stream(self._stream):
             try:
                 yield
