@@ -59,6 +59,12 @@ def parts_of(options: argparse.Namespace) -> tuple[Part, ...]:
     return (
         Part(name="moves", command=("arena_moves", *cycles), most_seconds=150, needs_gpu=True),
         Part(name="t3", command=("t3_speed", *t3), most_seconds=120),
+        Part(
+            name="plain",
+            command=("gpu_service", "--plain", "--quick", "--starts", "1", *sized),
+            most_seconds=240,
+            model=ChatterboxModel.ENGLISH,
+        ),
         *(
             part
             for model in MODELS
@@ -111,7 +117,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=[size.value for size in NetworkSize], default="full" if has_gpu else "tiny")
     parser.add_argument("--device", default="cuda" if has_gpu else "cpu")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="moves, t3, english, turbo, upstream_english, …")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="moves, t3, plain, english, turbo, upstream_english, …"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="of each of upstream's figures")
     parser.add_argument("--quick", action="store_true", help="few rounds and one start, for a first look")
     parser.add_argument("--commit", default="", help="what is measured, where there is no repository")
@@ -163,7 +171,7 @@ def _run(part: Part, folder: Path) -> Any:
 
 def _with_earlier(found: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what was found now, and by earlier runs what was not asked for in this one."""
-    parts = ("moves", "t3", *(name for model in MODELS for name in (f"upstream_{model}", model.value)))
+    parts = ("moves", "t3", "plain", *(name for model in MODELS for name in (f"upstream_{model}", model.value)))
     files = {name: _file(name, folder) for name in parts if name not in found}
     earlier = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
     return earlier | found
@@ -211,19 +219,13 @@ def _commit() -> str:
 
 def _print(rows: dict[str, Row], *, device: str) -> None:
     table = Table(title=f"greenroom on {device}", title_justify="left")
-    for column in ("what", "measured", "spread", "reach", "upstream", ""):
+    for column in ("what", "measured", "spread", "reach", "everything off", "upstream", ""):
         table.add_column(column, justify="left" if column in ("what", "reach", "spread") else "right")
     for name, row in rows.items():
         mark = "[green]met[/green]" if row.is_met else "[red]missed[/red]"
-        peer = "" if row.peer is None else row.shown(row.peer)
-        table.add_row(
-            name,
-            row.shown(row.value),
-            row.spread,
-            f"≤ {row.most:g}" if row.most_counts else f"≥ {row.least:g}",
-            peer,
-            mark,
-        )
+        bound = f"≤ {row.most:g}" if row.most_counts else f"≥ {row.least:g}"
+        beside = ("" if each is None else row.shown(each) for each in (row.plain, row.peer))
+        table.add_row(name, row.shown(row.value), row.spread, bound, *beside, mark)
     console.print(table)
 
 

@@ -10,11 +10,15 @@ Found = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure with its bound: `most`, or `least` where more is better. `peer` is upstream's, None if it has none."""
+    """One figure with its bound: `most`, or `least` where more is better.
+
+    `peer` is upstream's, `plain` that of the service with everything off; None if there is none.
+    """
 
     value: float
     unit: str
     peer: float | None = None
+    plain: float | None = None
     spread: str = ""
     most: float | None = None
     least: float | None = None
@@ -37,7 +41,14 @@ class Row:
     def fields(self) -> dict[str, Any]:
         """Return what is kept of it."""
         bound: dict[str, float | None] = {"most": self.most} if self.most is not None else {"least": self.least}
-        return {"value": self.value, "unit": self.unit, "peer": self.peer, "spread": self.spread, **bound}
+        return {
+            "value": self.value,
+            "unit": self.unit,
+            "peer": self.peer,
+            "plain": self.plain,
+            "spread": self.spread,
+            **bound,
+        }
 
 
 def rows_of(found: Found) -> dict[str, Row]:
@@ -75,7 +86,8 @@ def _step(found: Found) -> Row:
 def _first_audio(model: str, most: float) -> Callable[[Found], Row]:
     def made(found: Found) -> Row:
         peer = _of(found, f"upstream_{model}", "first_audio_ms")
-        return _times(found[model]["first_audio"], peer=peer, most=most)
+        plain = _of(found, "plain", "first_audio") if model == "english" else None
+        return _times(found[model]["first_audio"], peer=peer, plain=plain and plain["p50_ms"], most=most)
 
     return made
 
@@ -83,8 +95,9 @@ def _first_audio(model: str, most: float) -> Callable[[Found], Row]:
 def _real_time_factor(model: str, most: float) -> Callable[[Found], Row]:
     def made(found: Found) -> Row:
         peer = _of(found, f"upstream_{model}", "real_time_factor")
+        plain = _of(found, "plain", "real_time_factor") if model == "english" else None
         spread = f"{found[model]['speech_seconds']:.1f} s of speech"
-        return Row(value=found[model]["real_time_factor"], unit="", peer=peer, spread=spread, most=most)
+        return Row(value=found[model]["real_time_factor"], unit="", peer=peer, plain=plain, spread=spread, most=most)
 
     return made
 
@@ -108,9 +121,13 @@ def _offload_ratio(found: Found) -> Row:
 
 
 def _speaking(found: Found) -> Row:
-    peer = _of(found, "upstream_english", "speaking")
+    peer, plain = _of(found, "upstream_english", "speaking"), _of(found, "plain", "device_mib")
     return Row(
-        value=found["english"]["device_mib"]["speaking"], unit="MiB", peer=peer and peer.get("device"), most=2_200
+        value=found["english"]["device_mib"]["speaking"],
+        unit="MiB",
+        peer=peer and peer.get("device"),
+        plain=plain and plain["speaking"],
+        most=2_200,
     )
 
 
@@ -121,21 +138,22 @@ def _idle(found: Found) -> Row:
 
 
 def _ready(found: Found) -> Row:
-    start = found["english"]["start"]
+    start, plain = found["english"]["start"], _of(found, "plain", "start")
     share = start["VmHWM"] / start["weights_mib"]
     spread = f"host peak {start['VmHWM']:,.0f} MiB, {share:.2f} of the weights"
     return Row(
         value=start["ready_seconds"],
         unit="s",
         peer=_of(found, "upstream_english", "ready_seconds"),
+        plain=plain and plain["ready_seconds"],
         spread=spread,
         most=20,
     )
 
 
-def _times(figures: Mapping[str, Any], *, peer: float | None, most: float) -> Row:
+def _times(figures: Mapping[str, Any], *, peer: float | None, most: float, plain: float | None = None) -> Row:
     spread = f"p95 {figures['p95_ms']:.0f}, max {figures['max_ms']:.0f} of {figures['count']}"
-    return Row(value=figures["p50_ms"], unit="ms", peer=peer, spread=spread, most=most)
+    return Row(value=figures["p50_ms"], unit="ms", peer=peer, plain=plain, spread=spread, most=most)
 
 
 def _of(found: Found, part: str, name: str) -> Any:

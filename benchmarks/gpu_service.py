@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,18 @@ TOKENS_PER_SECOND: Final = 25
 ENCODERS: Final = ("s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder", "watermark.detector")
 BURST_SECONDS: Final = 0.003
 """Audio of one decode comes in pieces of 0.16 s, closer together than this."""
+
+PLAIN: Final = {
+    "GREENROOM_SERVICE_RESIDENCY__ENABLED": "false",
+    "GREENROOM_SERVICE_RESIDENCY__ARENAS": "false",
+    "GREENROOM_SERVICE_RESIDENCY__CAPTURED": "false",
+    "GREENROOM_SERVICE_PRECISION__T3": "fp32",
+    "GREENROOM_SERVICE_PRECISION__S3GEN_FLOW": "fp32",
+}
+"""Everything off: the service then does what upstream does."""
+
+Phase = Callable[[str], None]
+"""Hears what begins."""
 
 TRACES: Final = ("start_trace", "first_audio_trace", "wake_trace")
 """What the service did, kept beside the figures: to see where the time went."""
@@ -99,8 +111,23 @@ def bursts(arrivals: list[tuple[float, int]]) -> list[float]:
     return [after - before for before, after in pairwise(starts)]
 
 
-async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]) -> dict[str, Any]:
-    """Measure everything of one model."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A running service with a voice, how often things are measured, and who hears what begins."""
+
+    served: ServedModel
+    stub: Any
+    voice: str
+    rounds: int
+    phase: Phase
+
+    def config(self, *, tokens: int, seed: int) -> Any:
+        """Return a session's first message."""
+        return self.served.config(self.voice, tokens=tokens, seed=seed)
+
+
+async def measure(served: ServedModel, rounds: int, phase: Phase, *, plain: bool) -> dict[str, Any]:
+    """Measure everything of one model; of a service with everything off, what it can do all the same."""
     found: dict[str, Any] = {}
     phase("load")
     began = time.perf_counter()
@@ -108,34 +135,56 @@ async def measure(served: ServedModel, rounds: int, phase: Callable[[str], None]
     found["start_trace"] = await _trace(served, began, time.perf_counter())
     async with stub_of(served.both.speech_address) as stub:
         phase("voice")
-        voice = await served.voice(stub)
-        away = "host" if torch.cuda.is_available() else "disk"
-        await asyncio.to_thread(served.place, ENCODERS, away)
-        short = served.config(voice, tokens=60, seed=1)
-        await spoken(stub, short, TEN_WORDS)
-        phase("first audio")
-        firsts = [await spoken(stub, short, TEN_WORDS) for _ in range(rounds)]
-        found["first_audio"] = Figures.of_seconds([each["first"] for each in firsts]).fields()
-        found["first_audio_trace"] = await _usual_trace(served, firsts)
-        phase("ten seconds")
-        ten = served.config(voice, tokens=10 * TOKENS_PER_SECOND, seed=2)
-        runs = [await spoken(stub, ten, LONG_TEXT) for _ in range(max(2, rounds // 4))]
-        found["speech_seconds"] = runs[-1]["speech_seconds"]
-        found["real_time_factor"] = statistics.median(each["seconds"] / each["speech_seconds"] for each in runs)
-        phase("speak")
-        await spoken(stub, served.config(voice, tokens=20 * TOKENS_PER_SECOND, seed=3), LONG_TEXT)
-        phase("chunks")
-        found["usage_speaking"] = await asyncio.to_thread(served.usage)
-        twenty = served.config(voice, tokens=20 * TOKENS_PER_SECOND, seed=4)
-        found["chunks"] = await _chunks(served, stub, twenty, max(2, rounds // 2))
-        woken = await _wake(served, stub, short, max(2, rounds // 2), phase)
-        found["wake"] = Figures.of_seconds([each["first"] for each in woken]).fields()
-        found["wake_trace"] = await _usual_trace(served, woken)
-        found["usage_woken"] = await asyncio.to_thread(served.usage)
-        await asyncio.to_thread(served.place, None, away)
-        await asyncio.to_thread(served.trim)
-        found["usage_idle"] = await asyncio.to_thread(served.usage)
+        setup = Setup(served=served, stub=stub, voice=await served.voice(stub), rounds=rounds, phase=phase)
+        if not plain:
+            await asyncio.to_thread(served.place, ENCODERS, away_tier())
+        found |= await _speak(setup)
+        if not plain:
+            found |= await _move(setup)
     return found
+
+
+async def _speak(setup: Setup) -> dict[str, Any]:
+    """Measure first audio, the real-time factor, and what is held while a long segment is spoken."""
+    found: dict[str, Any] = {}
+    stub, short = setup.stub, setup.config(tokens=60, seed=1)
+    await spoken(stub, short, TEN_WORDS)
+    setup.phase("first audio")
+    firsts = [await spoken(stub, short, TEN_WORDS) for _ in range(setup.rounds)]
+    found["first_audio"] = Figures.of_seconds([each["first"] for each in firsts]).fields()
+    found["first_audio_trace"] = await _usual_trace(setup.served, firsts)
+    setup.phase("ten seconds")
+    ten = setup.config(tokens=10 * TOKENS_PER_SECOND, seed=2)
+    runs = [await spoken(stub, ten, LONG_TEXT) for _ in range(max(2, setup.rounds // 4))]
+    found["speech_seconds"] = runs[-1]["speech_seconds"]
+    found["real_time_factor"] = statistics.median(each["seconds"] / each["speech_seconds"] for each in runs)
+    setup.phase("speak")
+    await spoken(stub, setup.config(tokens=20 * TOKENS_PER_SECOND, seed=3), LONG_TEXT)
+    setup.phase("spoken")
+    found["usage_speaking"] = await asyncio.to_thread(setup.served.usage)
+    return found
+
+
+async def _move(setup: Setup) -> dict[str, Any]:
+    """Measure what moves do to chunks, waking up, and what is held with everything away."""
+    served = setup.served
+    setup.phase("chunks")
+    chunks = await _chunks(served, setup.stub, setup.config(tokens=20 * TOKENS_PER_SECOND, seed=4), setup.rounds // 2)
+    woken = await _wake(setup, max(2, setup.rounds // 2))
+    found = {
+        "chunks": chunks,
+        "wake": Figures.of_seconds([each["first"] for each in woken]).fields(),
+        "wake_trace": await _usual_trace(served, woken),
+        "usage_woken": await asyncio.to_thread(served.usage),
+    }
+    await asyncio.to_thread(served.place, None, away_tier())
+    await asyncio.to_thread(served.trim)
+    return found | {"usage_idle": await asyncio.to_thread(served.usage)}
+
+
+def away_tier() -> str:
+    """Return the tier below home."""
+    return "host" if torch.cuda.is_available() else "disk"
 
 
 async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> dict[str, Any]:
@@ -171,21 +220,19 @@ def _move_on(served: ServedModel, stop: list[bool]) -> None:
             served.place(ENCODERS, tier)
 
 
-async def _wake(
-    served: ServedModel, stub: Any, config: Any, rounds: int, phase: Callable[[str], None]
-) -> list[dict[str, Any]]:
+async def _wake(setup: Setup, rounds: int) -> list[dict[str, Any]]:
     """Take everything away, give it back on demand; the session is opened with the text."""
-    away = "host" if torch.cuda.is_available() else "disk"
+    served, short = setup.served, setup.config(tokens=60, seed=1)
     woken = []
     for _ in range(rounds):
-        phase("idle")
-        await asyncio.to_thread(served.place, None, away)
+        setup.phase("idle")
+        await asyncio.to_thread(served.place, None, away_tier())
         await asyncio.to_thread(served.trim)
         await asyncio.to_thread(served.place, None, None)
         await asyncio.sleep(0.3)
-        phase("wake")
-        woken.append(await spoken(stub, config, TEN_WORDS, open_first=False))
-    phase("end")
+        setup.phase("wake")
+        woken.append(await spoken(setup.stub, short, TEN_WORDS, open_first=False))
+    setup.phase("end")
     return woken
 
 
@@ -208,11 +255,14 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--starts", type=int, default=2, help="the last is measured; the first one compiles kernels")
     parser.add_argument("--quick", action="store_true", help="few rounds, for a first look")
+    parser.add_argument("--plain", action="store_true", help="with everything off: eager, fp32, nothing moves")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     folder = long_folder(cached_folder(synthetic_source(options.size), options.model, options.cache), options.model)
     place = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
-    served = ServedModel(options.model, folder, place, device="cuda" if has_gpu else "cpu")
+    served = ServedModel(
+        options.model, folder, place, device="cuda" if has_gpu else "cpu", service_env=PLAIN if options.plain else None
+    )
     rounds = 4 if options.quick else 24
     timeline = DeviceTimeline() if has_gpu else None
     first: list[dict[str, float]] = []
@@ -221,12 +271,14 @@ def main() -> int:
             # What the first start compiles is kept: it is told by itself.
             first.extend(served.start_and_stop() for _ in range(options.starts - 1))
         if timeline is None:
-            found = asyncio.run(measure(served, rounds, lambda _: None))
+            found = asyncio.run(measure(served, rounds, lambda _: None, plain=options.plain))
         else:
             with timeline:
-                found = asyncio.run(measure(served, rounds, timeline.begin))
+                found = asyncio.run(measure(served, rounds, timeline.begin, plain=options.plain))
             memory = timeline.timeline
-            found["device_mib"] = {"speaking": memory.peak_mib("speak"), "idle": memory.last_mib("idle")}
+            found["device_mib"] = {"speaking": memory.peak_mib("speak")}
+            if not options.plain:
+                found["device_mib"]["idle"] = memory.last_mib("idle")
             if options.out:
                 draw_timeline(memory, options.out.with_suffix(".png"), title=f"{options.model}, load to wake")
     except Exception:
@@ -237,7 +289,7 @@ def main() -> int:
         shutil.rmtree(place, ignore_errors=True)
     found["starts_before"] = first
     for name in TRACES:
-        print_window(name, [Worked(**each) for each in found[name]])
+        print_window(name, [Worked(**each) for each in found.get(name, [])])
     print(json.dumps({name: value for name, value in found.items() if name not in TRACES}, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +23,25 @@ TRACE_SECONDS: Final = 20.0
 class ServedModel:
     """A running service of one model, and what is asked of it."""
 
-    def __init__(self, model: ChatterboxModel, folder: Path, place: Path, *, device: str) -> None:
+    def __init__(
+        self,
+        model: ChatterboxModel,
+        folder: Path,
+        place: Path,
+        *,
+        device: str,
+        service_env: Mapping[str, str] | None = None,
+        daemon_env: Mapping[str, str] | None = None,
+    ) -> None:
         self._trace = place / "trace.json"
-        service_env = {"GREENROOM_SERVICE_DEVICE": device, "GREENROOM_SERVICE_TRACE_FILE": str(self._trace)}
-        self.both = Both(place, model=model.value, weights=str(folder), service_env=service_env)
+        told = {"GREENROOM_SERVICE_DEVICE": device, "GREENROOM_SERVICE_TRACE_FILE": str(self._trace)}
+        self.both = Both(
+            place,
+            model=model.value,
+            weights=str(folder),
+            service_env={**told, **(service_env or {})},
+            daemon_env=daemon_env,
+        )
         self.model = model
         self._folder = folder
 

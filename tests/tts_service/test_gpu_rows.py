@@ -71,7 +71,10 @@ def test_row_where_more_is_better_is_missed_below_its_bound() -> None:
     """A restore at three quarters of a copy's rate is too slow."""
     row = Row(value=0.75, unit="of pinned copy", least=0.85)
 
-    assert (False, {"value": 0.75, "unit": "of pinned copy", "peer": None, "spread": "", "least": 0.85}) == (
+    assert (
+        False,
+        {"value": 0.75, "unit": "of pinned copy", "peer": None, "plain": None, "spread": "", "least": 0.85},
+    ) == (
         row.is_met,
         row.fields(),
     )
