@@ -39,7 +39,7 @@ PIECE_BYTES = 100_000
 
 
 class VoiceDesk:
-    """A service that makes voices and speaks none. `stub` calls it; `residency` shows what its encoders do."""
+    """A service that makes voices and speaks none, at `address`. `stub` calls it; `residency` shows its encoders."""
 
     def __init__(self, folder: Path, limits: VoiceUploadLimits, *, places: int) -> None:
         self.encoders = tiny_encoders()
@@ -54,6 +54,7 @@ class VoiceDesk:
         self.executor = ThreadPoolExecutor(1)
         self.service = self._service(limits)
         self.stub: Any = None
+        self.address = ""
 
     def _service(self, limits: VoiceUploadLimits) -> SpeechService:
         offer = Offer(models=(_model(),), voices=self.store.voices)
@@ -129,10 +130,10 @@ async def voice_desk(
     server = grpc.aio.server()
     add_to = tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server
     add_to(desk.service, without_bad_requests(server))  # type: ignore[no-untyped-call]  # Generated code has no types.
-    port = server.add_insecure_port("127.0.0.1:0")
+    desk.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(desk.address) as channel:
             desk.stub = tts_pb2_grpc.TextToSpeechServiceStub(channel)
             yield desk
     finally:
