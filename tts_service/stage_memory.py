@@ -5,7 +5,7 @@ from typing import Final
 import torch
 
 from tts_service.residency.arena_weights import ArenaWeights
-from tts_service.residency.graph_memory import ArenaGraphs
+from tts_service.residency.graph_memory import MOST_BYTES, ArenaGraphs, GraphRecorder, MakeRecorder
 from tts_service.residency.page_arena import PageArena
 from tts_service.residency.scratch_space import ScratchSpace
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS, KeyValuePages, PageShape
@@ -22,16 +22,21 @@ READY_PAGES: Final = 8
 """256 positions of a guided segment, 64 MiB of English: most sentences. They come with the space, others as needed."""
 
 
-def stage_memory(weights: ArenaWeights) -> tuple[StageMemory, tuple[ScratchSpace, ...]]:
-    """Return the memory for one model's stages, and its spaces, which the manager is to know as modules."""
+def stage_memory(
+    weights: ArenaWeights, *, recorder: MakeRecorder = GraphRecorder, most_bytes: int = MOST_BYTES
+) -> tuple[StageMemory, tuple[ScratchSpace, ...]]:
+    """Return the memory for one model's stages, and its spaces, which the manager is to know as modules.
+
+    `recorder` and `most_bytes` are those of `ArenaGraphs`.
+    """
     tokens, sound = weights.space(SCRATCH_T3), weights.space(SCRATCH_S3GEN)
 
     def pages(shape: PageShape, dtype: torch.dtype, segments: int) -> KeyValuePages:
         return PageArena(tokens, shape.dimensions, dtype=dtype, pages=segments * SEGMENT_PAGES, ready_pages=READY_PAGES)
 
     memory = StageMemory(
-        token_graphs=ArenaGraphs(tokens),
-        sound_graphs=ArenaGraphs(sound),
+        token_graphs=ArenaGraphs(tokens, recorder=recorder, most_bytes=most_bytes),
+        sound_graphs=ArenaGraphs(sound, recorder=recorder, most_bytes=most_bytes),
         pages=pages,
         token_scratch=frozenset({SCRATCH_T3}),
         sound_scratch=frozenset({SCRATCH_S3GEN}),

@@ -39,6 +39,10 @@ class Recorder(Protocol):
         ...
 
 
+MakeRecorder = Callable[[torch.device, GrowingRange], Recorder]
+"""Makes what captures, for a device and the range that its work's allocations go to."""
+
+
 class GraphRecorder:
     """CUDA's own, on a stream that nothing else uses. `memory` is where torch's segments go."""
 
@@ -91,7 +95,7 @@ class ArenaGraphs:
         space: ScratchSpace,
         *,
         most_bytes: int = MOST_BYTES,
-        recorder: Callable[[torch.device, GrowingRange], Recorder] = GraphRecorder,
+        recorder: MakeRecorder = GraphRecorder,
     ) -> None:
         self.device = space.driver.device
         self._space = space
