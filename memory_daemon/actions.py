@@ -10,15 +10,18 @@ from typing import assert_never
 from memory_daemon.decision import Decision, Named, Scene, give_back_words
 from memory_daemon.masters import Shift, choose_shift, perform_shift, shift_order
 from memory_daemon.orders import Check, DeviceState, Order, open_orders, open_trims, with_orders
+from memory_daemon.others import rising
 from memory_daemon.predictions import predicted
 from memory_daemon.restores import Homecomer, next_home, prediction_of
 from memory_daemon.room_trust import called_into, given_up, trusted_bytes
 from memory_daemon.trims import Trim, next_number, trimmable_bytes
-from memory_daemon.types import Pressure, ServiceName, Tier, Urgency, size_text
-from memory_daemon.victims import Victim, batch, candidates
+from memory_daemon.types import ModuleState, ModuleStatus, Pressure, ServiceName, Tier, Urgency, size_text
+from memory_daemon.victims import Victim, batch, candidates, worthwhile
 
 VERIFY_SECONDS = 2.0
 """Memory that has not come back by then will not come soon; Ollama saw 0.5 to 1.5 s for whole processes."""
+SOON_SECONDS = 0.25
+"""A restore that takes no longer is waited for: the largest module of all takes 0.05 s."""
 RECOVERY_GRACES = 3.0
 """A recovery that is always about to come is not waited for longer than so many graces."""
 
@@ -129,8 +132,31 @@ def _give_back(state: DeviceState, scene: Scene, *, critical: bool) -> GiveBack 
         return GiveBack(victims=(), hurried={}, trims=trims)
     residence_seconds = scene.policy.minimum_residence_seconds
     found = candidates(state, scene.seen, residence_seconds=residence_seconds, critical=critical)
-    victims = batch(found, scene.need_bytes - coming_bytes - sum(trims.values()))
+    need_bytes = scene.need_bytes - coming_bytes - sum(trims.values())
+    if critical:
+        victims = batch(found, need_bytes, claimed_need_bytes=_claimed_need_bytes(state, scene, need_bytes))
+    else:
+        victims = batch(found, need_bytes)
+        if state.regret.count:
+            victims = worthwhile(victims, need_bytes)
     return GiveBack(victims=victims, hurried=hurried, trims=trims) if victims or hurried or trims else None
+
+
+def _claimed_need_bytes(state: DeviceState, scene: Scene, need_bytes: int) -> int:
+    """Return what claimed modules have to give: all that is missing while others take more, else up to `critical`.
+
+    While a module comes home for a request, those that it is used with are left to it: it would wait for them next.
+    """
+    if rising(state.others, scene.now_seconds):
+        return need_bytes
+    if any(_arrives_soon(status) for view in scene.seen.services for status in view.report.modules):
+        return 0
+    return need_bytes - (scene.marks.high_bytes - scene.marks.critical_bytes)
+
+
+def _arrives_soon(status: ModuleStatus) -> bool:
+    restore_seconds = status.restore_seconds
+    return status.state is ModuleState.RESTORING and restore_seconds is not None and restore_seconds <= SOON_SECONDS
 
 
 def _trims(state: DeviceState, scene: Scene, need_bytes: int) -> dict[ServiceName, int]:

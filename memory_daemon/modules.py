@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from memory_daemon.types import ModuleStatus
 
 RATE_SECONDS = 60.0
-"""Uses count for about a minute: long against one utterance, short against a change of voice or language."""
+"""Calls count for about a minute: long against one utterance, short against a change of voice or language."""
+CALL_SECONDS = 5.0
+"""Uses within so long are one call: the steps of an utterance wait for a module once, however many they are."""
+CALL_BACK_SECONDS = 0.005
+"""What a request waits besides the restore itself: a lease is asked for again, a thread wakes, a move is verified."""
 CYCLE_SECONDS = 60.0
 """A module that leaves within this time of its return is cycling: dearer, and slower to move, for every time."""
 CYCLES_MAXIMUM = 7
@@ -34,7 +38,8 @@ class ModuleHistory:
     since_seconds: float | None
     uses: int
     counted_at_seconds: float
-    uses_per_second: float
+    calls_per_second: float
+    called_at_seconds: float | None = None
     returns: int = 0
     returned_at_seconds: float | None = None
 
@@ -51,7 +56,7 @@ def begin(status: ModuleStatus, *, now_seconds: float, unix_seconds: float) -> M
         since_seconds=None,
         uses=status.uses,
         counted_at_seconds=now_seconds,
-        uses_per_second=_first_rate(status, unix_seconds),
+        calls_per_second=_first_rate(status, unix_seconds),
     )
 
 
@@ -78,7 +83,7 @@ def measured_bytes_per_second(modules: Iterable[ModuleStatus]) -> float | None:
 
 
 def cost_per_byte(history: ModuleHistory, status: ModuleStatus, bytes_per_second: float | None = None) -> float:
-    """Return what its absence costs for each byte that it gives: uses a second x seconds to restore / bytes.
+    """Return what its absence costs for each byte that it gives: calls a second x seconds to wait / bytes.
 
     A module that cycles gets dearer with every return. One that never came home is taken to come as fast as others
     beside it did, at `bytes_per_second`; were it taken for slow, those that have been away would always leave again.
@@ -87,7 +92,12 @@ def cost_per_byte(history: ModuleHistory, status: ModuleStatus, bytes_per_second
     if bytes_per_second is not None:
         assumed_seconds = status.home_bytes / bytes_per_second
     restore_seconds = assumed_seconds if status.restore_seconds is None else status.restore_seconds
-    return history.uses_per_second * restore_seconds * (1 + history.returns) / max(1, status.home_bytes)
+    return (
+        history.calls_per_second
+        * (CALL_BACK_SECONDS + restore_seconds)
+        * (1 + history.returns)
+        / max(1, status.home_bytes)
+    )
 
 
 def _first_rate(status: ModuleStatus, unix_seconds: float) -> float:
@@ -99,13 +109,15 @@ def _count(history: ModuleHistory, status: ModuleStatus, now_seconds: float) -> 
     elapsed_seconds = now_seconds - history.counted_at_seconds
     if elapsed_seconds <= 0:
         return history
-    latest = max(0, status.uses - history.uses) / elapsed_seconds
+    last_seconds = history.called_at_seconds
+    called = status.uses > history.uses and (last_seconds is None or now_seconds - last_seconds >= CALL_SECONDS)
     weight = 1 - math.exp(-elapsed_seconds / RATE_SECONDS)
     return replace(
         history,
         uses=status.uses,
         counted_at_seconds=now_seconds,
-        uses_per_second=history.uses_per_second + weight * (latest - history.uses_per_second),
+        calls_per_second=history.calls_per_second + weight * (called / elapsed_seconds - history.calls_per_second),
+        called_at_seconds=now_seconds if called else last_seconds,
     )
 
 

@@ -3,9 +3,9 @@
 Pure. An order is the policy's wish for one module and stays in force until the policy changes it. Whether it was obeyed
 is read from the reports:
 
-* A module that was sent away and is home again, or was between two reports and left once more, was called by a
-  request: the order has done its work and ends, or every next step would bring it home and lose it again. After its
-  minimum residence it may be asked away again.
+* A module that was sent away and is home again, or on its way, or was between two reports and left once more, was
+  called by a request: the order has done its work and ends, or every next step would bring it home and lose it again.
+  After its minimum residence it may be asked away again.
 * A module that was called home and left again did so for its service's own reasons: that order ends too.
 * A refused directive ends the orders that were not obeyed yet; the service is left alone for a while.
 * A service that is gone, or has restarted, is forgotten with its orders and its reservations.
@@ -16,13 +16,16 @@ from dataclasses import dataclass, field, replace
 
 from memory_daemon.foresight import Rhythms, followed
 from memory_daemon.modules import ModuleHistory, begin, follow
+from memory_daemon.others import Others
 from memory_daemon.predictions import Predictions, judged
+from memory_daemon.regret import Regret, regretted
 from memory_daemon.room_trust import Room
 from memory_daemon.trims import Trim
 from memory_daemon.trims import followed as followed_trim
 from memory_daemon.types import (
     MemorySample,
     ModuleName,
+    ModuleState,
     ModuleStatus,
     Refusal,
     ResidencyReport,
@@ -74,10 +77,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
-    """What a decision sees of a governed service; `tier` is the device's, `refusal` its newest nack.
-
-    `trimmed` is its newest answer to being asked for what its allocator keeps.
-    """
+    """What a decision sees of a service; `tier` is its device's, `refusal` its newest nack, `trimmed` its last trim."""
 
     service: ServiceName
     instance_id: str
@@ -145,6 +145,8 @@ class DeviceState:
     overdraft_bytes: int = 0
     room: Room = field(default_factory=Room)
     host: HostState = field(default_factory=HostState)
+    others: Others | None = None
+    regret: Regret = field(default_factory=Regret)
 
 
 def follow_services(state: DeviceState, seen: Observation) -> DeviceState:
@@ -160,6 +162,7 @@ def follow_services(state: DeviceState, seen: Observation) -> DeviceState:
         predictions=judged(state.predictions, histories, seen.sample.unix_seconds),
         rhythms=followed(state.rhythms, reports, seen.sample.unix_seconds),
         check=None if refused_now(state, seen) else state.check,
+        regret=regretted(state.regret, _absences_seconds(state, seen), seen.sample.seconds),
     )
 
 
@@ -171,6 +174,19 @@ def refused_now(state: DeviceState, seen: Observation) -> tuple[ServiceView, ...
         for known in (state.services.get(view.service),)
         if known is not None and known.instance_id == view.instance_id
         if _version(view.refusal) > known.refused_version
+    )
+
+
+def _absences_seconds(state: DeviceState, seen: Observation) -> tuple[float, ...]:
+    """Return how long modules were asked away that a request has called back now."""
+    return tuple(
+        seen.sample.seconds - order.since_seconds
+        for view in seen.services
+        for known in (state.services.get(view.service),)
+        if known is not None and known.instance_id == view.instance_id
+        for status in view.report.modules
+        for order in (known.orders.get(status.module),)
+        if order is not None and order.leaves and _follow_order(order, status) is None
     )
 
 
@@ -243,10 +259,10 @@ def _follow_order(order: Order, status: ModuleStatus) -> Order | None:
     moves = (status.evictions if order.leaves else status.restores) - order.moves_before
     fits = status.at_home != order.leaves
     obeyed = order.obeyed or fits or moves > 0
-    recalled = order.leaves and moves > 1
-    if (obeyed and not fits) or recalled:
-        return None
-    return replace(order, obeyed=obeyed)
+    # On its way home for a request, and not from disk to its place.
+    comes_home = obeyed and status.state is ModuleState.RESTORING and status.tier <= order.tier
+    recalled = order.leaves and (moves > 1 or comes_home)
+    return None if (obeyed and not fits) or recalled else replace(order, obeyed=obeyed)
 
 
 def _lose_patience(state: ServiceState, now_seconds: float) -> ServiceState:

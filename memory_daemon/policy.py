@@ -6,9 +6,11 @@ wish. The rules, in order:
 1. Memory that cannot be read decides nothing. If it stays so for the life of a directive, or the device is lost, the
    policy wants nothing any more, and only operators' overrides remain.
 2. Nothing is done twice on one reading, and nothing at all before a second reading has confirmed it.
-3. Below `critical`, modules leave at once, claimed ones too, until `high` is free.
+3. Below `critical`, modules leave at once until `high` is free, claimed ones too; but while others stand still, of
+   those only as many as `critical` needs, because requests call them back at once.
 4. Below `low` for the grace time, and not about to recover, services are asked for what their allocators keep; if that
-   does not do, modules leave in one batch, until `high` is free. Below `critical` both are asked for at once.
+   does not do, modules leave in one batch, until `high` is free; those that were called back lately must have been idle
+   for a while (`regret`). Below `critical` both are asked for at once.
 5. What was asked is verified by the bytes that the services report released; then comes the rest (cool-down). Neither
    holds back rule 3.
 6. At or above `high`, modules that have not left yet need not leave any more, and one module at a time comes home if
@@ -22,7 +24,7 @@ from typing import assert_never
 
 from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
 from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
-from memory_daemon.ledger import Reservations, claim_of, divided, pool_bytes
+from memory_daemon.ledger import Reservations, claim_of, divided, pool_bytes, reserved_bytes
 from memory_daemon.marks import Policy, pressure_of, resolve
 from memory_daemon.masters import Shift, follow_host
 from memory_daemon.orders import (
@@ -36,11 +38,14 @@ from memory_daemon.orders import (
     refused_now,
     without_open_orders,
 )
+from memory_daemon.others import noted as others_noted
 from memory_daemon.room_trust import noted as room_noted
 from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed, size_text
 
 VERIFIED_SHARE = 0.75
 """Enough of what was asked: sizes are measured, and pages are shared."""
+BREATH_SHARE = 1 / 8
+"""Of `critical`: others who take so little more are not taken to go on."""
 PRESSED = frozenset({Pressure.LOW, Pressure.CRITICAL})
 DITHER_SHARE = 0.4
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
@@ -107,6 +112,7 @@ def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> t
         low_since_seconds=None,
         stuck=False,
         room=room_noted(state.room, None, failed.seconds),
+        others=None,
         failures=state.failures + 1,
         blind_since_seconds=since_seconds,
     )
@@ -142,10 +148,21 @@ def _note_sample(state: DeviceState, scene: Scene) -> DeviceState:
         budgets=reservations.budgets,
         overdraft_bytes=reservations.overdraft_bytes,
         room=room_noted(state.room, scene.sample.free_bytes, scene.now_seconds),
+        others=others_noted(
+            state.others,
+            _others_bytes(scene),
+            scene.now_seconds,
+            breath_bytes=int(scene.marks.critical_bytes * BREATH_SHARE),
+        ),
         host=follow_host(state.host, scene.seen.host, scene.policy, scene.now_seconds),
         failures=0,
         blind_since_seconds=None,
     )
+
+
+def _others_bytes(scene: Scene) -> int:
+    """Return what everybody else takes of the device."""
+    return scene.sample.total_bytes - scene.sample.free_bytes - sum(map(reserved_bytes, scene.seen.services))
 
 
 def _reservations(state: DeviceState, scene: Scene) -> Reservations:

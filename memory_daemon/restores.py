@@ -106,7 +106,8 @@ def _homecomer(
     return Homecomer(
         service=view.service,
         status=status,
-        cost=cost_per_byte(_history(state, view, status), status, restore_speed(seen)),
+        # As a whole and not by the byte: where there is room for each, the longest wait ends first.
+        cost=cost_per_byte(_history(state, view, status), status, restore_speed(seen)) * status.home_bytes,
         idle_seconds=last_use_age_seconds(status, seen.sample.unix_seconds),
         ground=ground,
     )

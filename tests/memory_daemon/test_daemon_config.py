@@ -10,11 +10,11 @@ from memory_daemon.config import (
     DaemonConfig,
     MetricsSettings,
     PolicyNumbers,
-    described_settings,
     initial_policy,
     load_config,
 )
 from memory_daemon.marks import GPU_POLICY, HOST_POLICY, Mark, Policy
+from memory_daemon.settings_listing import settings_help
 
 
 @pytest.fixture(autouse=True)
@@ -122,14 +122,21 @@ def test_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_settings_are_all_described() -> None:
     """Every setting can be listed with its variable and what it does."""
-    lines = list(described_settings())
-    keys = [line for line in lines if not line.startswith(" ")]
-
+    lines = settings_help().splitlines()
+    described = [line for line in lines if line.endswith("]") and line.startswith("# ") and "GREENROOM_DAEMON_" in line]
     tables = (PolicyNumbers, MetricsSettings)
 
-    assert len(keys) == len(DaemonConfig.model_fields) + sum(len(table.model_fields) - 1 for table in tables)
-    assert all(len(line.strip()) > 10 for line in lines)
-    assert "policy.low  GREENROOM_DAEMON_POLICY__LOW" in keys
+    assert len(described) == len(DaemonConfig.model_fields) + sum(len(table.model_fields) - 1 for table in tables)
+    assert "[GREENROOM_DAEMON_POLICY__LOW]" in " ".join(described)
+
+
+def test_settings_listed_are_a_file_that_says_what_is_so_anyway(tmp_path: Path) -> None:
+    """The list can be taken as a configuration: with every default in force, nothing is other than before."""
+    file = tmp_path / "daemon.toml"
+    lines = [line for line in settings_help().splitlines() if "# not set" not in line]
+    file.write_text("\n".join(line.removeprefix("# ") if " = " in line else line for line in lines))
+
+    assert load_config(None, {}) == load_config(file, {})
 
 
 @pytest.mark.parametrize("defaults", [GPU_POLICY, HOST_POLICY])

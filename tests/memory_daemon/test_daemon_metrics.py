@@ -9,7 +9,7 @@ from memory_daemon.journal_records import Record, Refused
 from memory_daemon.metrics import Metrics
 from memory_daemon.metrics_records import SERVICES_TOLD_APART, RecordMetrics
 from memory_daemon.metrics_ticks import Pace, TickMetrics
-from memory_daemon.types import ServiceName
+from memory_daemon.types import Freeze, ModuleName, Override, OverrideKind, ServiceName
 from tests.fakes.daemon_world import World
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.metered import RECORDS, journal_in, shared_host, small_world, values
@@ -95,6 +95,20 @@ def test_services_are_told_with_their_link_and_report(tmp_path: Path) -> None:
         found['greenroom_daemon_link_state{service="speech",state="superseded"}'],
         found['greenroom_daemon_service_modules_away{service="speech"}'],
     )
+
+
+def test_what_operators_hold_back_is_told(tmp_path: Path) -> None:
+    """A freeze, a dry run and overrides are there to be seen before they are forgotten."""
+    world = small_world(tmp_path)
+    world.tick()
+    free = watched(world, tmp_path)
+    world.overrides.set_freeze(Freeze(start_unix_seconds=world.unix_clock()))
+    world.overrides.set(Override(service=ServiceName("speech"), module=ModuleName("voice"), kind=OverrideKind.PIN))
+    world.tick()
+    found = watched(world, tmp_path)
+    names = ("greenroom_daemon_frozen", "greenroom_daemon_dry_run", 'greenroom_daemon_overrides{kind="pin"}')
+
+    assert [(0.0, 1.0), (0.0, 0.0), (0.0, 1.0)] == [(free[name], found[name]) for name in names]
 
 
 def test_time_below_a_mark_adds_up(tmp_path: Path) -> None:

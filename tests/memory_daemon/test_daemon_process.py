@@ -140,7 +140,7 @@ def test_operators_see_the_service_and_move_its_modules(machine: Machine) -> Non
     status = next(one for one in watch if one.decisions and list(one.decisions[0].evict) == ["detector"])
     watch.cancel()
 
-    assert ("an operator's override was set, cleared, or ran out", "ana", "speech") == (
+    assert ("an operator's evict of detector", "ana", "speech") == (
         status.decisions[0].reason,
         status.overrides[0].set_by,
         status.services[0].service,

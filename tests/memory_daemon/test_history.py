@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,7 +94,7 @@ def test_history_tells_every_change_and_decision_newest_first(tmp_path: Path) ->
         "override pin of speech/voice set",
         "policy changed: grace_seconds 1.0 -> 2.0",
         "speech refused directive 4: unknown module",
-        "directive wants voice in DISK, at most 1.0 GB: memory is low",
+        "wants voice in DISK, at most 1.0 GB: memory is low",
         "memory is low",
         "speech is governed, epoch 3",
         "daemon 1.2 began as box",
@@ -131,6 +132,26 @@ def test_history_carries_values_beside_its_words(tmp_path: Path) -> None:
 def test_history_tells_what_was_asked(tmp_path: Path, question: Question, expected: int) -> None:
     """Each condition leaves out what it does not fit."""
     assert expected == len(words(journal(tmp_path, RECORDS), question))
+
+
+@pytest.mark.parametrize(
+    ("decision", "question"),
+    [
+        pytest.param({"to_disk": ("speech/t3",)}, Question(events_maximum=9, module="t3"), id="a module sent to disk"),
+        pytest.param({"to_host": ("speech/t3",)}, Question(events_maximum=9, module="t3"), id="one brought back"),
+        pytest.param({"trim": ("speech",)}, Question(events_maximum=9, service="speech"), id="an allocator's cache"),
+    ],
+)
+def test_history_finds_decisions_that_are_no_evictions(
+    tmp_path: Path, decision: dict[str, Any], question: Question
+) -> None:
+    """What moves between host memory and disk, and what is asked of allocators, has a name as well."""
+    record = DecisionMade(device=HOST, pressure=Pressure.LOW, reason="memory is low", **decision)
+    other = replace(question, service="other", module="")
+
+    paths = journal(tmp_path, [record])
+
+    assert (["memory is low"], []) == (words(paths, question), words(paths, other))
 
 
 def test_history_says_when_there_is_more(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from memory_daemon import journal_records as records
+from memory_daemon.host_records import HostSampled
 from memory_daemon.journal import Journal, journal_files, journal_path
 from memory_daemon.journal_records import Entry, Record, RecordsLost, Sampled, Unreadable, read_journal
 from memory_daemon.marks import GPU_POLICY, Mark
@@ -22,6 +23,7 @@ from memory_daemon.types import (
     Placement,
     Pressure,
     ResidencyReport,
+    ServiceName,
     Tier,
     TierBytes,
     Urgency,
@@ -42,7 +44,12 @@ WISH = Wish(placements=(Placement(module=M, tier=Tier.DISK, urgency=Urgency.WHEN
 OVERRIDE = Override(service=SPEECH, module=M, kind=OverrideKind.PIN, expire_unix_seconds=99.0, set_by="me")
 PREDICTION = Prediction(service=SPEECH, module=M, ground=Ground.TIME_OF_DAY, uses=3, until_unix_seconds=9.0, came=True)
 EVERY_KIND: tuple[Record, ...] = (
-    records.Started(holder_id="h", version="0.1.0", policy=replace(GPU_POLICY, low=Mark(percent=12.5))),
+    records.Started(
+        holder_id="h",
+        version="0.1.0",
+        policy=replace(GPU_POLICY, low=Mark(percent=12.5)),
+        floors_bytes={ServiceName("s"): 5},
+    ),
     Sampled(device=HOST, pressure=Pressure.LOW, total_bytes=10, free_bytes=1),
     Sampled(device=HOST, pressure=Pressure.UNKNOWN, error="broken"),
     records.ServiceChanged(service=SPEECH, device=HOST, governed=True, reason="", epoch=3, instance_id="i"),
@@ -58,6 +65,7 @@ EVERY_KIND: tuple[Record, ...] = (
     records.PredictionMade(device=HOST, prediction=PREDICTION),
     records.PredictionEnded(device=HOST, service=SPEECH, module=M, ground=Ground.TIME_OF_DAY, hit=True),
     records.FreezeChanged(change="set", requested_by="me", freeze=Freeze(start_unix_seconds=5.0, set_by="me")),
+    HostSampled(total_bytes=100, free_bytes=7, some_percent=21.5, full_percent=None, short=True),
     RecordsLost(count=3, reason="No space left on device"),
 )
 

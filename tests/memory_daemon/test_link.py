@@ -211,7 +211,7 @@ def test_link_to_governed_service_is_refused_and_passive(service: FakeService, s
     second = stack.enter_context(linked(service.socket, replace(GREETING, holder_id="another")))
     assert wait_until(lambda: second.view.state is LinkState.REFUSED)
 
-    assert ("refused", True) == (second.view.reason, governed(first))
+    assert ("another daemon governs it", True) == (second.view.reason, governed(first))
 
 
 def test_link_that_takes_over_supersedes_the_other_for_good(service: FakeService, stack: ExitStack) -> None:
@@ -223,7 +223,7 @@ def test_link_that_takes_over_supersedes_the_other_for_good(service: FakeService
         assert wait_until(lambda: first.view.state is LinkState.SUPERSEDED)
     first.join(1.0)
 
-    assert ("superseded", ["holder", "another"]) == (
+    assert ("another daemon took over", ["holder", "another"]) == (
         first.view.reason,
         [hello.holder_id for hello in service.hellos],
     )

@@ -127,24 +127,24 @@ def test_module_that_cycles_gets_dearer_and_forgets_it() -> None:
         status = used("m", tier=Tier.HOST if at_home else Tier.DISK, restore_seconds=1.0, restores=second)
         state = known(seen(service(status), now=100.0 + second), state)
         history = state.services[SPEECH].modules[M]
-        costs.append(cost_per_byte(replace(history, uses_per_second=1.0), status))
+        costs.append(round(cost_per_byte(replace(history, calls_per_second=1.0), status), 3))
         at_home = not at_home
     quiet = known(seen(service(used("m", restore_seconds=1.0)), now=300.0), state)
     quiet = known(seen(service(used("m", restore_seconds=1.0)), now=400.0), quiet)
     calm = cost_per_byte(
-        replace(quiet.services[SPEECH].modules[M], uses_per_second=1.0), used("m", restore_seconds=1.0)
+        replace(quiet.services[SPEECH].modules[M], calls_per_second=1.0), used("m", restore_seconds=1.0)
     )
 
-    assert ([0.01, 0.01, 0.01, 0.02, 0.02, 0.03, 0.03, 0.04], 0.01) == (costs, calm)
+    assert ([0.01, 0.01, 0.01, 0.02, 0.02, 0.03, 0.03, 0.04], 0.01) == (costs, round(calm, 3))
 
 
 def test_uses_raise_the_rate_of_a_module() -> None:
-    """A module that is used ten times a second is soon known to be."""
+    """A module that is always in use would be called back once in an utterance, however many steps use it."""
     state = DeviceState()
     for second in range(120):
         state = known(seen(service(module("m", uses=10 * second)), now=100.0 + second), state)
 
-    assert 8 < state.services[SPEECH].modules[M].uses_per_second < 10
+    assert 0.8 / 5 < state.services[SPEECH].modules[M].calls_per_second < 1.1 / 5
 
 
 def test_wish_lists_overrides_above_orders_in_the_order_of_the_report() -> None:

@@ -11,6 +11,8 @@ from memory_daemon.policy import decide
 from memory_daemon.types import (
     HOST,
     ModuleName,
+    ModuleState,
+    ModuleStatus,
     PendingMove,
     Pressure,
     Sample,
@@ -311,3 +313,39 @@ def test_period_with_low_memory_ends_with_the_grace() -> None:
     _, decision = decide(DeviceState(), seen(free=150), policy)
 
     assert decision.next_seconds == pytest.approx(0.5)
+
+
+CLAIMED = (used("small", 60, claims=1), used("big", 250, claims=1))
+
+
+@pytest.mark.parametrize(
+    ("readings", "modules", "expected"),
+    [
+        pytest.param([(100, 50)], CLAIMED, {"big"}, id="others not seen before"),
+        pytest.param([(100, 250), (101, 50)], CLAIMED, {"big"}, id="others who took more"),
+        pytest.param([(100, 45), (102, 50)], CLAIMED, {"small"}, id="others who stand still"),
+        pytest.param(
+            [(100, 45), (102, 50)],
+            (*CLAIMED, away("coming", 50, state=ModuleState.RESTORING, restore_seconds=0.05)),
+            set(),
+            id="one comes home soon",
+        ),
+        pytest.param(
+            [(100, 45), (102, 50)],
+            (*CLAIMED, away("coming", 50, state=ModuleState.RESTORING, restore_seconds=3.0)),
+            {"small"},
+            id="one comes home late",
+        ),
+    ],
+)
+def test_claimed_modules_give_what_critical_needs(
+    readings: list[tuple[float, int]], modules: tuple[ModuleStatus, ...], expected: set[str]
+) -> None:
+    """While others take more, claimed modules leave until `high` is free; else only until `critical` is."""
+    policy = replace(POLICY, cool_down_seconds=0.0)
+    state = DeviceState()
+    for now, free in readings[:-1]:
+        state, _ = settle(state, seen(service(*modules), free=free, now=now, frozen=True), policy)
+    _, decision = settle(state, seen(service(*modules), free=readings[-1][1], now=readings[-1][0]), policy)
+
+    assert expected == {name for _, name in decision.evict}

@@ -19,7 +19,7 @@ OPEN = predicted(Predictions(), ONE)
 
 def history(uses: int, *, at_home: bool = True) -> ModuleHistory:
     """Return a module that has been used so often."""
-    return ModuleHistory(at_home=at_home, since_seconds=None, uses=uses, counted_at_seconds=0.0, uses_per_second=0.0)
+    return ModuleHistory(at_home=at_home, since_seconds=None, uses=uses, counted_at_seconds=0.0, calls_per_second=0.0)
 
 
 def looked_at(*looks: tuple[float, ModuleHistory | None]) -> Predictions:

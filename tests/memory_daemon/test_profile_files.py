@@ -41,6 +41,8 @@ def test_numbers_that_are_set_go_above_the_profile() -> None:
     [
         pytest.param("[policy]\nlow = 3\nhigh = 2\n", "contradict", id="marks out of order"),
         pytest.param("[policy]\nspeed = 3\n", "speed", id="an unknown number"),
+        pytest.param("low = 3\n", r"stand in its table \[policy\]", id="numbers outside of the table"),
+        pytest.param("[policies]\nlow = 3\n", "there is no policies", id="a misspelt table"),
         pytest.param("[policy", "no TOML", id="no TOML"),
     ],
 )

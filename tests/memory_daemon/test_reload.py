@@ -1,5 +1,6 @@
 """SIGHUP: the configuration is read again, and a broken one changes nothing."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -103,3 +104,22 @@ def test_real_daemon_reloads_on_sighup_and_survives_a_corrupt_file(daemon: Daemo
 
     assert (12.0, 10.0, 4) == (tuned.low.percent, reloaded.low.percent, reloaded.grace.seconds)
     assert (reloaded, True) == (daemon.policy(), "daemon.toml" in trouble["error"])
+
+
+def test_sighup_while_the_daemon_begins_waits_until_it_can_be_followed(tmp_path: Path) -> None:
+    """It neither ends the daemon nor is it lost: what the file says by then is in force."""
+    write(tmp_path, "grace_seconds = 3.0")
+    process = DaemonProcess(tmp_path, "--memory", "host")
+    process.state.mkdir()
+    os.mkfifo(process.state / "policy.json")
+    with ExitStack() as stack:
+        stack.callback(process.close)
+        process.start(wait=False)
+        # It has read its configuration, and now waits for a kept policy that never comes.
+        with (process.state / "policy.json").open("wb"):
+            write(tmp_path, "grace_seconds = 4.0")
+            process.send(signal.SIGHUP)
+        process.wait_for_event("configuration_reloaded")
+        reloaded = process.policy()
+
+        assert (4, 0) == (reloaded.grace.seconds, process.end())

@@ -1,4 +1,4 @@
-"""What is said to systemd: datagrams on the socket that it names, in time, and never waited for."""
+"""What is said to systemd: datagrams on the socket that it names, in time, and never waited for. Both processes do."""
 
 import os
 import socket
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+import memory_daemon.service_manager
+import tts_service.service_manager
 from memory_daemon.service_manager import ServiceManager, manager_in
 from tests.fakes.manual_clock import ManualClock
 
@@ -137,3 +139,10 @@ def test_manager_that_does_not_read_is_not_waited_for(manager: ServiceManager, c
             clock.advance(10.0)
 
     assert 1 == len(logs)
+
+
+def test_both_processes_speak_to_their_manager_alike() -> None:
+    """The processes share no code; so what is written twice is kept the same, and what is shown here holds for both."""
+    modules = (memory_daemon.service_manager, tts_service.service_manager)
+
+    assert 1 == len({Path(str(module.__file__)).read_text() for module in modules})

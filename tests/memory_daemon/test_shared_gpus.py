@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memory_daemon.host_records import HostSampled
+from memory_daemon.journal_records import DecisionMade
 from memory_daemon.ledger import claim_of, pool_bytes
 from memory_daemon.marks import GPU_POLICY, Mark, resolve
 from memory_daemon.orders import ServiceView
 from memory_daemon.types import DeviceId, MemorySample, ModuleName, ResidencyReport, ServiceName, Tier
+from memory_daemon.usage import HostReading
 from tests.fakes.daemon_world import WorldService
 from tests.fakes.shared_gpus import SIZES, SharedGpus
 
@@ -100,13 +103,37 @@ def test_victims_of_two_services_are_those_whose_absence_costs_least(gpus: Share
     assert FLOOR_BYTES <= service(gpus, "b").held_bytes < sum(SIZES.values())
 
 
+def test_one_shortage_of_host_memory_is_relieved_once(gpus: SharedGpus) -> None:
+    """There is one host: what one GPU's services give is not asked of the other's as well, before it has been seen."""
+    for name in ("a", "d"):
+        found = service(gpus, name)
+        found.modules = {module: replace(status, tier=Tier.HOST) for module, status in found.modules.items()}
+    gpus.host = HostReading(unix_seconds=0.0, total_bytes=10_000, free_bytes=900)
+    gpus.run(2.5)
+    relieved = [one for one in gpus.records if isinstance(one, DecisionMade) and one.to_disk]
+    seen = [one for one in gpus.records if isinstance(one, HostSampled)]
+
+    assert [FIRST] == [one.device for one in relieved]
+    assert [(900, False), (900, True)] == [(one.free_bytes, one.short) for one in seen]
+
+
+def test_other_gpu_helps_when_the_first_has_nothing_to_give(gpus: SharedGpus) -> None:
+    """A shortage that lasts is everybody's: with nothing idle on the first GPU, the second one's modules go."""
+    found = service(gpus, "d")
+    found.modules = {module: replace(status, tier=Tier.HOST) for module, status in found.modules.items()}
+    gpus.host = HostReading(unix_seconds=0.0, total_bytes=10_000, free_bytes=900)
+    gpus.run(2.5)
+
+    assert [SECOND] == [one.device for one in gpus.records if isinstance(one, DecisionMade) and one.to_disk]
+
+
 def test_floors_that_promise_too_much_are_told(gpus: SharedGpus) -> None:
     """A promise that cannot be kept is said, once, and shown."""
     gpus.run(2.0)
     gpus.memories[FIRST].used_bytes = 3800
     gpus.run(6.0)
     status = gpus.status_of(FIRST)
-    said = [line for line in gpus.log if "floors of the services promise" in line]
+    said = {line.split()[0] for line in gpus.log if "floors of the services promise" in line}
 
     assert status is not None
     assert status.overdraft_bytes > 0

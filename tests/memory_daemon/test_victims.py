@@ -8,7 +8,7 @@ from memory_daemon.marks import HOST_POLICY
 from memory_daemon.orders import Observation, Order, ServiceView, with_orders
 from memory_daemon.restores import next_home
 from memory_daemon.types import Authority, ModuleName, ModuleState, ModuleStatus, ServiceName, Tier
-from memory_daemon.victims import Victim, batch, candidates
+from memory_daemon.victims import Victim, batch, candidates, worthwhile
 from tests.fakes.memory_views import SPEECH, away, known, module, seen, service, used
 
 
@@ -104,6 +104,62 @@ def test_batch_of_sizes(sizes: tuple[int, ...], need: int, expected: tuple[int, 
     assert expected == actual
 
 
+@pytest.mark.parametrize(
+    ("need", "expected"),
+    [
+        pytest.param(40, ["small"], id="the smaller one is enough and waits less"),
+        pytest.param(90, ["big"], id="only the bigger one is enough"),
+        pytest.param(120, ["big", "small"], id="both are needed"),
+    ],
+)
+def test_batch_costs_least_as_a_whole(need: int, expected: list[str]) -> None:
+    """The cheapest by the byte is not always the cheapest: what is waited for is a whole module."""
+    view = service(used("big", 100, restore_seconds=0.1), used("small", 50, restore_seconds=0.06))
+    observation = seen(view)
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=False)
+
+    assert expected == sorted(victim.status.module for victim in batch(victims, need))
+
+
+@pytest.mark.parametrize(
+    ("claimed_need", "expected"),
+    [
+        pytest.param(None, ["idle", "large", "medium"], id="all that is missing"),
+        pytest.param(100, ["idle", "medium"], id="a part of it"),
+        pytest.param(40, ["idle"], id="what others give already"),
+        pytest.param(0, ["idle"], id="nothing of theirs"),
+    ],
+)
+def test_batch_takes_of_claimed_ones_only_what_is_needed_of_them(claimed_need: int | None, expected: list[str]) -> None:
+    """What nobody claims gives what it can; what is claimed, no more than it has to."""
+    view = service(module("idle", 50), module("medium", 60, claims=1), module("large", 200, claims=1))
+    observation = seen(view)
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=True)
+    chosen = batch(victims, 300, claimed_need_bytes=claimed_need)
+
+    assert expected == sorted(victim.status.module for victim in chosen)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "need", "expected"),
+    [
+        pytest.param((500, 30, 20), 1000, [500], id="two that give a twentieth"),
+        pytest.param((500, 40, 30), 1000, [500, 40], id="two that give more than a sixteenth"),
+        pytest.param((500, 30, 20), 550, [500, 30, 20], id="enough with them"),
+        pytest.param((30,), 1000, [], id="nothing else"),
+        pytest.param((), 1000, [], id="nobody"),
+    ],
+)
+def test_what_gives_next_to_nothing_stays_where_it_is_not_enough(
+    sizes: tuple[int, ...], need: int, expected: list[int]
+) -> None:
+    """A module does not move for a need that is not met anyway and hardly gets smaller."""
+    observation = seen(service(*(module(f"m{index}", size) for index, size in enumerate(sizes))))
+    victims = candidates(known(observation), observation, residence_seconds=0, critical=False)
+
+    assert expected == [victim.status.home_bytes for victim in worthwhile(victims, need)]
+
+
 def test_batch_from_two_services_respects_the_floor() -> None:
     """A service keeps its floor whatever is needed; the other gives."""
     observation = seen(
@@ -183,6 +239,13 @@ def first_home(view: ServiceView, *, room: int = 1000, **values: object) -> str 
 def test_next_home_of_service(view: ServiceView, expected: str | None) -> None:
     """One module comes home: pinned, or used lately and dear to be without."""
     assert expected == first_home(view)
+
+
+def test_longest_wait_ends_first() -> None:
+    """Where there is room for each, the module comes home first that a request would wait for longest."""
+    view = service(away("small", 10, restore_seconds=0.01), away("big", 900, restore_seconds=0.1))
+
+    assert ("big", "small") == (first_home(view), first_home(view, room=100))
 
 
 def test_module_that_left_just_now_stays_away() -> None:
