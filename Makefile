@@ -66,9 +66,17 @@ bench-gpu-fidelity: setup ## Measure fidelity, what offloading saves, endurance,
 	@$(BIN)/python -m benchmarks.gpu_savings --models english --parts endurance --utterances 200 --out benchmarks/results/gpu_endurance.json
 	@$(BIN)/python -m benchmarks.streaming_fidelity --weights synthetic --seeds 1 --out benchmarks/results/streaming_fidelity.json
 
+.PHONY: bench-neighbour
+bench-neighbour: setup ## Measure the daemon between a service that speaks and a neighbour that wants all memory (NVIDIA GPU)
+	@$(BIN)/python -m benchmarks.neighbour --out benchmarks/results/neighbour.json
+
 .PHONY: bench-policy
 bench-policy: setup ## Compare the daemon's policy with what others do, on the eight stories (simulation)
 	@$(BIN)/python -m benchmarks.policy --write
+
+.PHONY: bench-reaction
+bench-reaction: setup ## Measure how soon the daemon gives memory back, and what it costs while nothing happens (CPU, 3 minutes)
+	@$(BIN)/python -m benchmarks.reaction --out benchmarks/results/reaction.json
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff

@@ -11,11 +11,13 @@ import structlog
 import typer
 
 from memory_daemon.assembly import assemble, installed_version
-from memory_daemon.config import ConfigError, described_settings, load_config
+from memory_daemon.config import ConfigError, load_config
 from memory_daemon.errors import StartupError
 from memory_daemon.logs import configure_logs
 from memory_daemon.loop import Wakeup
 from memory_daemon.metrics import Metrics
+from memory_daemon.reload import hangups_wait
+from memory_daemon.settings_listing import settings_help
 
 EXIT_FAILED = 1
 EXIT_MISUSED = 2
@@ -57,7 +59,9 @@ def command(
     *,
     config: Annotated[Path | None, typer.Option(help="Configuration file (TOML).")] = None,
     services_dir: Annotated[Path | None, typer.Option(help="Folder of services' sockets.")] = None,
-    socket: Annotated[list[Path] | None, typer.Option(help="Socket of a service elsewhere; may be repeated.")] = None,
+    socket: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Socket of a service elsewhere; may be repeated.")
+    ] = None,
     policy_socket: Annotated[Path | None, typer.Option(help="Where operators dial.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for name, policy, overrides and journal.")] = None,
     memory: Annotated[str | None, typer.Option(help="What is watched: auto, host or gpu.")] = None,
@@ -82,7 +86,7 @@ def command(
         typer.echo(f"memory-daemon {installed_version()}")
         return
     if show_settings:
-        typer.echo("\n".join(described_settings()))
+        typer.echo(settings_help())
         return
     policy = _given(critical=critical, low=low, high=high, dry_run=dry_run)
     flags = _given(
@@ -107,6 +111,11 @@ def _given(**flags: Any) -> dict[str, Any]:
 
 
 def _run(path: Path | None, flags: dict[str, Any]) -> int:
+    with hangups_wait():
+        return _serve(path, flags)
+
+
+def _serve(path: Path | None, flags: dict[str, Any]) -> int:
     try:
         config = load_config(path, flags)
         configure_logs(log_format=config.log_format, log_level=config.log_level)

@@ -47,6 +47,13 @@ from memory_daemon.types import Freeze, MemorySample, ModuleName, ModuleStatus, 
 
 THREADS_FOR_REQUESTS = 4
 REQUEST_BYTES_MAXIMUM = 64 * 1024
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAXIMUM),
+    # A watcher whose process is stopped gives its place up after 30 s; without calls nothing is asked.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
 
 
 class Policies(Protocol):
@@ -253,8 +260,9 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
 
 def make_server(service: PolicyService, *, watchers_maximum: int) -> grpc.Server:
     """Return a server for the service, bound to nothing yet: a thread for each watcher, and some for requests."""
-    threads = ThreadPoolExecutor(max_workers=watchers_maximum + THREADS_FOR_REQUESTS, thread_name_prefix="policy")
-    options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", REQUEST_BYTES_MAXIMUM))
-    server = grpc.server(threads, options=options)
+    calls_maximum = watchers_maximum + THREADS_FOR_REQUESTS
+    threads = ThreadPoolExecutor(max_workers=calls_maximum, thread_name_prefix="policy")
+    # More calls than threads would wait unseen; they are refused instead.
+    server = grpc.server(threads, options=OPTIONS, maximum_concurrent_rpcs=calls_maximum)
     policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, server)
     return server

@@ -74,7 +74,7 @@ def freeze_of(request: policy_pb2.SetFreezeRequest, unix_seconds: float) -> Free
     time_to_live_seconds = _span(request.time_to_live)
     least, most = TIME_TO_LIVE_SECONDS
     if ends and not least <= time_to_live_seconds <= most:
-        raise _bad("time_to_live", f"must be {least:g} to {most:g} s, not {time_to_live_seconds:g} s")
+        raise _bad("time_to_live", f"must be {least:.0f} to {most:.0f} s, not {time_to_live_seconds:g} s")
     return Freeze(
         start_unix_seconds=unix_seconds,
         expire_unix_seconds=unix_seconds + time_to_live_seconds if ends else None,

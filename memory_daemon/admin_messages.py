@@ -92,7 +92,7 @@ def override_of(request: policy_pb2.SetOverrideRequest, unix_seconds: float) -> 
     time_to_live_seconds = _span(request.time_to_live)
     least, most = TIME_TO_LIVE_SECONDS
     if ends and not least <= time_to_live_seconds <= most:
-        raise _bad("time_to_live", f"must be {least:g} to {most:g} s, not {time_to_live_seconds:g} s")
+        raise _bad("time_to_live", f"must be {least:.0f} to {most:.0f} s, not {time_to_live_seconds:g} s")
     return Override(
         service=service,
         module=module,

@@ -26,6 +26,7 @@ from memory_daemon.journal import Journal, journal_files
 from memory_daemon.journal_records import Started
 from memory_daemon.link import Greeting, Link
 from memory_daemon.links import Links
+from memory_daemon.long_waits import wait_long
 from memory_daemon.loop import Loop, Wakeup
 from memory_daemon.marks import GPU_POLICY, HOST_POLICY, Policy
 from memory_daemon.metrics import Metrics
@@ -42,7 +43,7 @@ from memory_daemon.service_manager import ServiceManager, manager_in
 from memory_daemon.start_memory import give_back_start_memory
 from memory_daemon.state_folder import LOCK, holder_id, make_folder, take_lock
 from memory_daemon.store import PolicyStore
-from memory_daemon.types import HOST, DeviceId, SampleFailed
+from memory_daemon.types import HOST, DeviceId, SampleFailed, ServiceName
 from memory_daemon.usage import HostReading
 
 STOP_SECONDS = 2.0
@@ -97,6 +98,7 @@ def assemble(
     metrics: Metrics,
 ) -> Daemon:
     """Begin everything but the loop; the stack ends it in the opposite order."""
+    wait_long()
     sampler = _sampler(config)
     stack.callback(sampler.close)
     devices = _devices(config, sampler)
@@ -119,7 +121,8 @@ def assemble(
     stack.callback(links.close, STOP_SECONDS)
     recorder = Recorder(write=write, clock=time.monotonic)
     policy = kept.policies.current.policy
-    write(Started(holder_id=kept.holder_id, version=installed_version(), policy=policy))
+    floors = {ServiceName(name): size for name, size in config.floors_bytes.items()}
+    write(Started(holder_id=kept.holder_id, version=installed_version(), policy=policy, floors_bytes=floors))
     _announce(config, devices, kept.holder_id)
     loop = Loop(
         sampler=sampler,

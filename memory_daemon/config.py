@@ -25,8 +25,6 @@ from memory_daemon.marks import Mark, Policy, parse_mark, violations
 ENV_PREFIX = "GREENROOM_DAEMON_"
 NESTED = "__"
 MARKS = ("critical", "low", "high", "host_low", "host_high")
-EMPTY: tuple[object, ...] = (None, "", (), {})
-"""Defaults that say nothing."""
 
 
 class ConfigError(StartupError):
@@ -131,8 +129,10 @@ class DaemonConfig(BaseSettings):
     journal_file_bytes: int = Field(8_388_608, ge=4_096, le=1 << 32, description="The journal begins a new file here.")
     journal_files: int = Field(5, ge=1, le=1_000, description="Old journal files that are kept.")
     watchers: int = Field(8, ge=1, le=64, description="Clients that may watch the status at once.")
-    log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How events are logged: console or json.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged: debug, info, warning or error."
+    )
     profile: str = Field(
         "",
         description="A policy that ships: balanced, low-memory, latency-first or neighbour-first; numbers go above it.",
@@ -223,22 +223,6 @@ def initial_policy(numbers: PolicyNumbers, defaults: Policy) -> Policy:
     return policy
 
 
-def described_settings() -> Iterator[str]:
-    """Yield a line for every setting: its key in the file, its variable, its default and what it does."""
-    yield from _described(DaemonConfig, "", ENV_PREFIX)
-
-
-def _described(model: type[BaseModel], path: str, variable: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _described(inner, f"{path}{name}.", f"{variable}{name}{NESTED}")
-        else:
-            default = field.get_default(call_default_factory=True)
-            yield f"{path}{name}  {(variable + name).upper()}"
-            yield f"    {field.description}" + (f" Default: {default}." if default not in EMPTY else "")
-
-
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = set(_variables(DaemonConfig, ENV_PREFIX))
     for variable in environment:
@@ -256,4 +240,7 @@ def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
 def _explained(error: ValidationError) -> str:
     """Say what is wrong, key by key, without the library's own words around it."""
     problems = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in problems
+    )

@@ -21,6 +21,8 @@ from memory_daemon.recorder import Recorder
 from memory_daemon.types import Decided, Directive, ModuleName, Override, ResidencyReport, Sample, ServiceName, Wish
 
 DECISIONS_MAXIMUM = 20
+OVERRIDES_NAMED = 3
+"""A reason names so many overrides, and counts the others."""
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +99,7 @@ class Director:
         issued = issue(last, wish, epoch=view.epoch, refusal=view.refusal, now_seconds=now.seconds)
         issued = replace(issued, sent=not policy.dry_run)
         if last is None or _name(issued) != _name(last):
-            reason = _why(view, last, issued, decision, overridden=self._is_overridden(view, overrides))
+            reason = _why(view, last, issued, decision, overridden=self._overridden(view, overrides))
             issued = replace(issued, reason=reason)
             self._show(view, report, last, issued, now)
         self._issued[view.service] = issued
@@ -132,9 +134,17 @@ class Director:
         """Note that all services have been directed under these overrides."""
         self._overrides = overrides
 
-    def _is_overridden(self, view: LinkView, overrides: tuple[Override, ...]) -> bool:
-        """Tell whether an override for the service has come or gone since the last directives."""
-        return any(override.service == view.service for override in set(overrides) ^ set(self._overrides))
+    def _overridden(self, view: LinkView, overrides: tuple[Override, ...]) -> str:
+        """Say which overrides for the service have come or gone since the last directives; nothing for none."""
+        came = [one for one in overrides if one.service == view.service and one not in self._overrides]
+        named = {one.module for one in came}
+        gone = [one for one in self._overrides if one.service == view.service and one not in overrides]
+        words = [f"an operator's {one.kind.value} of {one.module}" for one in came]
+        words += [
+            f"the end of an operator's {one.kind.value} of {one.module}" for one in gone if one.module not in named
+        ]
+        more = [f"{len(words) - OVERRIDES_NAMED} more"] if len(words) > OVERRIDES_NAMED else []
+        return ", ".join([*words[:OVERRIDES_NAMED], *more])
 
     def _show(self, view: LinkView, report: ResidencyReport, last: Issued | None, issued: Issued, now: Sample) -> None:
         before = Wish() if last is None or last.sent != issued.sent else last.wish
@@ -180,14 +190,16 @@ def _name(issued: Issued) -> tuple[int, int, bool]:
     return issued.epoch, issued.version, issued.sent
 
 
-def _why(view: LinkView, last: Issued | None, issued: Issued, decision: Decision, *, overridden: bool) -> str:
+def _why(view: LinkView, last: Issued | None, issued: Issued, decision: Decision, *, overridden: str) -> str:
     if last is None or last.epoch != issued.epoch:
         return "began to govern"
     changed = (*decision.evict, *decision.restore, *decision.to_disk, *decision.to_host)
     if any(service == view.service for service, _ in changed):
         return decision.reason
     if overridden:
-        return "an operator's override was set, cleared, or ran out"
+        return overridden
+    if last.sent != issued.sent:
+        return "the dry run ended" if issued.sent else "a dry run began"
     if last.wish.placements == issued.wish.placements:
         return "the directive before was refused" if last.wish == issued.wish else "budgets were divided anew"
     return decision.reason or "a module moved, and what is wanted follows"

@@ -62,7 +62,7 @@ _RECORD_KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """One thing that happened; modules as `service/module`."""
+    """One thing that happened; modules as `service/module`. `asked` are services asked for what allocators keep."""
 
     unix_seconds: float
     kind: Kind
@@ -73,6 +73,7 @@ class Told:
     evict: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     numbers: dict[str, tuple[str, str]] = field(default_factory=dict)
     version: int = 0
     dry_run: bool = False
@@ -80,7 +81,7 @@ class Told:
     def names(self, service: str, module: str) -> bool:
         """Tell whether it is about a service and a module; empty is any."""
         named = (*self.evict, *self.restore, *self.modules)
-        services = {self.service, *(one.partition("/")[0] for one in named)}
+        services = {self.service, *self.asked, *(one.partition("/")[0] for one in named)}
         return (not service or service in services) and (
             not module or any(one.partition("/")[2] == module for one in named)
         )
@@ -197,18 +198,21 @@ def _decision(at: float, record: DecisionMade) -> Told:
         device=record.device,
         evict=record.evict,
         restore=record.restore,
+        modules=(*record.to_disk, *record.to_host),
+        asked=record.trim,
     )
 
 
 def _directive(at: float, record: Directed) -> Told:
     wish = record.wish
-    wanted = ", ".join(f"{one.module} in {one.tier.name}" for one in wish.placements) or "nothing"
+    wanted = ", ".join(f"{one.module} in {one.tier.name}" for one in wish.placements)
+    words = f"wants {wanted}" if wanted else "leaves every module to its service"
     budget = "" if wish.budget_bytes is None else f", at most {size_text(wish.budget_bytes)}"
     why = f": {record.reason}" if record.reason else ""
     return Told(
         unix_seconds=at,
         kind=Kind.DIRECTIVE,
-        words=f"directive wants {wanted}{budget}{why}",
+        words=f"{words}{budget}{why}",
         service=record.service,
         modules=tuple(f"{record.service}/{one.module}" for one in wish.placements),
         version=record.version,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from memory_daemon.host_records import HostSampled
 from memory_daemon.marks import Policy
 from memory_daemon.orders import DeviceState, Observation
 from memory_daemon.prediction_records import PredictionEnded, PredictionMade
@@ -27,12 +28,16 @@ LINE_BYTES_MAXIMUM = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The daemon began, with this policy."""
+    """The daemon began, with this policy, and with what each service keeps at home whatever happens.
+
+    `floors_bytes` None in an older journal.
+    """
 
     kind: Literal["started"] = "started"
     holder_id: str
     version: str
     policy: Policy
+    floors_bytes: dict[ServiceName, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +211,7 @@ class RecordsLost:
 Record = (
     Started
     | Sampled
+    | HostSampled
     | ServiceChanged
     | Reported
     | Demanded

@@ -44,6 +44,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+_CANCELLED_HERE = "Locally cancelled"
+"""How gRPC calls it when we end a stream; we do while a service is silent, and when we leave."""
 _log = structlog.get_logger(__name__)
 
 
@@ -255,8 +257,10 @@ def _telling(view: LinkView) -> tuple[LinkState, int, int, tuple[tuple[ModuleNam
 def _ending_of(error: Exception) -> Ending:
     code, reason, words = end_of_call(error)
     if reason == "SUPERSEDED":
-        return Ending(state=LinkState.SUPERSEDED, reason="superseded")
+        return Ending(state=LinkState.SUPERSEDED, reason="another daemon took over")
     if reason == "GOVERNED":
         _log.warning("governed_by_another", error=words)
-        return Ending(state=LinkState.REFUSED, reason="refused")
+        return Ending(state=LinkState.REFUSED, reason="another daemon governs it")
+    if words.startswith(_CANCELLED_HERE):
+        return Ending(state=LinkState.CONNECTING, reason="it said nothing for too long, dialling again")
     return Ending(state=LinkState.CONNECTING, reason=f"{code}: {words}" if code else words)

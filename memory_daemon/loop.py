@@ -18,7 +18,7 @@ from memory_daemon.journal_records import Basis
 from memory_daemon.kept_policy import KeptPolicy
 from memory_daemon.link_view import LinkView
 from memory_daemon.marks import Policy
-from memory_daemon.orders import DeviceState, Observation, ServiceView
+from memory_daemon.orders import DeviceState, HostState, Observation, ServiceView
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.policy import decide
 from memory_daemon.recollection import Recollection
@@ -128,6 +128,7 @@ class Loop:
         self._host_reading = host_reading
         self._recollection = Recollection() if recollection is None else recollection
         self._watched: dict[DeviceId, Watched] = {}
+        self._host = HostState()
 
     def __repr__(self) -> str:
         pressures = " ".join(f"{device}={watched.decision.pressure.value}" for device, watched in self._watched.items())
@@ -163,6 +164,7 @@ class Loop:
         self._decide_all(views, overrides, kept.policy)
         self._direct_all(views, overrides, kept.policy)
         self._explain()
+        self._recorder.host(self._host_reading(), short=self._host.short)
         self._publish(kept, overrides)
         return self._rest_seconds(kept.policy)
 
@@ -179,7 +181,9 @@ class Loop:
         before = self._watched.get(device)
         if before is not None and self._is_backing_off(before):
             return replace(before, decision=replace(before.decision, reason=""))
-        state = self._recollection.state(device) if before is None else before.state
+        known = self._recollection.state(device) if before is None else before.state
+        # There is one host: what one device's services were asked for, the next device's need not give as well.
+        state = replace(known, host=self._host)
         overridden = frozenset((override.service, override.module) for override in overrides)
         seen = Observation(
             sample=self._sampler.sample(device),
@@ -197,6 +201,7 @@ class Loop:
         self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
         self._recorder.foreseen(device, after.predictions)
         self._director.note(seen.sample, decision)
+        self._host = after.host
         return Watched(state=after, sample=seen.sample, decision=decision)
 
     def _direct_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
@@ -234,7 +239,7 @@ class Loop:
                 wishes=self._director.wishes,
                 freeze=self._overrides.freeze(),
                 host=self._host_reading(),
-                host_short=any(watched.state.host.short for watched in self._watched.values()),
+                host_short=self._host.short,
             )
         )
 

@@ -3,8 +3,8 @@
 Rules
 * A scrape has a thread of its own and never waits inside what it tells about: the text is made first, then written, so
   that a scraper that reads slowly holds a socket and nothing else.
-* Everything is bounded: how many are answered at once, how long each may take to ask and to read, and how often the
-  text is made at all, because that takes the interpreter from whoever computes.
+* Everything is bounded: how many are answered at once, how long each may take, word by word and as a whole, and how
+  often the text is made at all, because that takes the interpreter from whoever computes.
 * A scrape that fails is logged and answered with 500. An address that cannot be had is logged, and nobody is answered:
   metrics are no reason to be silent.
 """
@@ -28,6 +28,8 @@ SCRAPES_AT_ONCE = 4
 """Prometheus is one, a person with a browser another; who comes beyond that is hung up on."""
 SOCKET_SECONDS = 5.0
 """A scraper that says or takes nothing for so long is hung up on; Prometheus itself gives up after 10 s."""
+SCRAPE_SECONDS = 15.0
+"""A whole scrape takes no longer, however steadily it trickles; a handful of such would keep all others out."""
 REST_SECONDS = 0.1
 """Rest between two texts. One of 330 lines took 1.3 ms on an idle core, so a flood of scrapes takes little of it."""
 ACCEPT_REST_SECONDS = 0.1
@@ -78,10 +80,13 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 16
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, rest_seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, registry: CollectorRegistry, rest_seconds: float, scrape_seconds: float
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._registry = registry
         self._rest_seconds = rest_seconds
+        self._scrape_seconds = scrape_seconds
         self._places = threading.BoundedSemaphore(SCRAPES_AT_ONCE)
         self._turn = threading.Lock()
         self._made_seconds = -rest_seconds
@@ -112,10 +117,14 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and give the place back."""
+        """Answer until the deadline, and give the place back."""
+        deadline = threading.Timer(self._scrape_seconds, _hang_up, (request,))
+        deadline.daemon = True
+        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            deadline.cancel()
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -130,10 +139,18 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 class MetricsServer:
     """Serves a registry's metrics at `HOST:PORT`; port 0 takes a free one."""
 
-    def __init__(self, registry: CollectorRegistry, *, address: str, rest_seconds: float = REST_SECONDS) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        address: str,
+        rest_seconds: float = REST_SECONDS,
+        scrape_seconds: float = SCRAPE_SECONDS,
+    ) -> None:
         self._registry = registry
         self._address = address
         self._rest_seconds = rest_seconds
+        self._scrape_seconds = scrape_seconds
         self._listener: _Listener | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -150,7 +167,11 @@ class MetricsServer:
         host, _, port = self._address.rpartition(":")
         try:
             self._listener = _Listener(
-                host.strip("[]"), int(port), registry=self._registry, rest_seconds=self._rest_seconds
+                host.strip("[]"),
+                int(port),
+                registry=self._registry,
+                rest_seconds=self._rest_seconds,
+                scrape_seconds=self._scrape_seconds,
             )
         except OSError as error:
             way_out = "free it, choose another with metrics.address, or switch metrics.enabled off"
@@ -178,3 +199,9 @@ class MetricsServer:
 
     def __repr__(self) -> str:
         return f"<MetricsServer {self.url or 'silent'}>"
+
+
+def _hang_up(request: socket.socket) -> None:
+    """End whatever its thread waits for; the thread itself closes it."""
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)

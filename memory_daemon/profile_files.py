@@ -1,6 +1,7 @@
 """Policies as files: those that ship with the daemon, chosen by name, and an operator's own.
 
-A file has a table `[policy]`, as the configuration has; a number that it does not name keeps its default.
+A file has a table `[policy]`, and may name a `profile` below it, as the configuration has; a number that it does not
+name keeps its default.
 """
 
 import tomllib
@@ -9,12 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from memory_daemon.config import ConfigError, PolicyNumbers, initial_policy
+from memory_daemon.config import ConfigError, DaemonConfig, PolicyNumbers, initial_policy
 from memory_daemon.marks import Policy
 
 SUFFIX = ".toml"
 FOLDER = "profiles"
-TABLE = "policy"
+TABLE, PROFILE = "policy", "profile"
 
 
 def profile_names() -> tuple[str, ...]:
@@ -52,9 +53,14 @@ def overlaid(base: PolicyNumbers, numbers: PolicyNumbers) -> PolicyNumbers:
 
 def _numbers(text: str, name: str) -> PolicyNumbers:
     try:
-        return PolicyNumbers.model_validate(tomllib.loads(text).get(TABLE, {}))
+        told = tomllib.loads(text)
+        numbers = PolicyNumbers.model_validate(told.get(TABLE, {}))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name} is no TOML: {error}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"{name}: {problems}") from error
+    unknown = sorted(told.keys() - DaemonConfig.model_fields.keys())
+    if unknown:
+        raise ConfigError(f"{name}: there is no {', '.join(unknown)}; a policy's numbers stand in its table [{TABLE}]")
+    return overlaid(profile_numbers(str(told[PROFILE])), numbers) if told.get(PROFILE) else numbers

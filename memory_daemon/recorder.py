@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from memory_daemon.decision import Decision, Named
 from memory_daemon.gpu_memory import GpuEvent, ProcessUse
+from memory_daemon.host_records import HostSampled, host_differs, host_record
 from memory_daemon.journal_records import (
     Basis,
     DecisionMade,
@@ -26,6 +27,7 @@ from memory_daemon.orders import Observation
 from memory_daemon.prediction_records import records_of
 from memory_daemon.predictions import Prediction, Predictions
 from memory_daemon.types import DeviceId, Freeze, MemorySample, ModuleName, Override, ResidencyReport, ServiceName, Wish
+from memory_daemon.usage import HostReading
 
 SAMPLE_SHARE = 0.01
 """Free memory that moved by this share of the total is news."""
@@ -34,6 +36,7 @@ REPORT_SECONDS = 30.0
 KEPT_BYTES = 64 << 20
 """What an allocator keeps is news in pieces of this size."""
 DEMAND_SECONDS = 1.0
+HOST_SECONDS = 30.0
 
 
 Kind = TypeVar("Kind")
@@ -71,6 +74,7 @@ class Recorder:
         self._services: dict[ServiceName, ServiceChanged] = {}
         self._refusals: dict[ServiceName, int] = {}
         self._foreseen: dict[DeviceId, tuple[Prediction, ...]] = {}
+        self._host: _Kept[HostSampled] | None = None
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self._samples)} devices | {len(self._services)} services>"
@@ -103,6 +107,15 @@ class Recorder:
     def directed(self, service: ServiceName, version: int, wish: Wish, *, sent: bool, reason: str = "") -> None:
         """Record a new directive."""
         self._write(Directed(service=service, version=version, wish=wish, sent=sent, reason=reason))
+
+    def host(self, reading: HostReading | None, *, short: bool) -> None:
+        """Record host memory beside GPUs when it tells something; None where it is not read."""
+        if reading is None:
+            return
+        record = host_record(reading, short=short)
+        if _is_news(self._host, record, self._clock(), HOST_SECONDS, host_differs):
+            self._host = _Kept(seconds=self._clock(), record=record)
+            self._write(record)
 
     def processes(self, device: DeviceId, seen: tuple[ProcessUse, ...]) -> None:
         """Record who uses a device, to explain a decision; nothing if nobody told."""

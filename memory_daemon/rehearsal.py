@@ -82,8 +82,9 @@ class Stage:
 
 def _output(words: Sequence[str], hurry: Callable[[], bool]) -> bytes:
     """Run the program and return what it says; raises DaemonError with its complaint."""
+    # With -P nothing in the folder that the daemon was started in is taken for a module.
     with subprocess.Popen(  # noqa: S603 - Our own program, with files of our own as words.
-        [sys.executable, "-m", PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd()
+        [sys.executable, "-P", "-m", PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         os.setpriority(os.PRIO_PROCESS, process.pid, LEAST_PRIORITY)
         try:

@@ -24,6 +24,7 @@ _COUNTS = (
     "trims",
     "predictions",
     "prediction_hits",
+    "shifts",
 )
 _SPANS = {
     "duration": "seconds",

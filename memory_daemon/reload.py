@@ -1,12 +1,14 @@
 """Reads the configuration again on SIGHUP, and puts its policy in force as a whole.
 
 What was tuned while the daemon ran goes with it, and comes back with `memctl undo`. A file that cannot be used changes
-nothing and is said; settings that are not numbers of the policy wait for a restart, and are named.
+nothing and is said; settings that are not numbers of the policy wait for a restart, and are named. A signal that comes
+while the daemon begins waits until it can be followed; one that comes while it ends is not.
 """
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import FrameType
@@ -44,20 +46,20 @@ class Reloader:
         self._audit = audit
         self._asked: SimpleQueue[signal.Signals | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
-        self._before: signal._HANDLER = None
         self._reloads = 0
 
     def __repr__(self) -> str:
         return f"<Reloader {self._reloads} reloads>"
 
     def start(self) -> None:
-        """Listen for SIGHUP from now on; called in the main thread."""
+        """Listen for SIGHUP from now on, one that waits included; called in the main thread."""
         self._thread.start()
-        self._before = signal.signal(signal.SIGHUP, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def close(self) -> None:
-        """Listen no more."""
-        signal.signal(signal.SIGHUP, self._before)
+        """Listen no more; whoever says it now is too late."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._asked.put(None)
         self._thread.join(STOP_SECONDS)
 
@@ -85,6 +87,19 @@ class Reloader:
     def _run(self) -> None:
         while self._asked.get() is not None:
             self.reload()
+
+
+@contextlib.contextmanager
+def hangups_wait() -> Iterator[None]:
+    """Let SIGHUP wait while inside, until somebody listens; unlistened to, it would end the process."""
+    handler = signal.getsignal(signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGHUP, handler)
 
 
 def _restart_settings(before: DaemonConfig, after: DaemonConfig) -> list[str]:

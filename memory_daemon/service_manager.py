@@ -1,4 +1,4 @@
-"""Says to systemd that the daemon is ready, alive and ending: `Type=notify` and `WatchdogSec=` of its unit.
+"""Says to systemd that the process is ready, alive and ending: `Type=notify` and `WatchdogSec=` of its unit.
 
 The protocol is a datagram of lines to the socket in `NOTIFY_SOCKET` (sd_notify(3)). Without that variable nobody
 listens, and nothing is said. Nothing here waits: a manager that does not read loses a word, and the next one follows.
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ServiceManager:
-    """The daemon's word to whoever started it."""
+    """The process's word to whoever started it."""
 
     def __init__(self, *, address: str, watchdog_seconds: float | None, clock: Callable[[], float]) -> None:
         self._address = address
@@ -42,11 +42,11 @@ class ServiceManager:
         return None if self._watchdog_seconds is None else self._watchdog_seconds / SIGNS_A_PERIOD
 
     def ready(self) -> None:
-        """Say that the daemon serves."""
+        """Say that the process serves."""
         self._say(READY)
 
     def stopping(self) -> None:
-        """Say that the daemon ends of its own will."""
+        """Say that the process ends of its own will."""
         self._say(STOPPING)
 
     def alive(self, words: str) -> None:

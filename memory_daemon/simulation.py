@@ -13,12 +13,14 @@ from typing import assert_never
 from memory_daemon.marks import Marks
 from memory_daemon.orders import Observation, ServiceView
 from memory_daemon.simulation_contender import Contender
-from memory_daemon.simulation_outcome import Moves, Outcome, Point, busiest_minute, thinned
+from memory_daemon.simulation_host import host_reading
+from memory_daemon.simulation_outcome import Outcome, Point, busiest_minute, moves_of, thinned
 from memory_daemon.simulation_service import SimulatedService
 from memory_daemon.simulation_trace import (
     AllocatorKept,
     Asked,
     Event,
+    HostStands,
     MemoryUnreadable,
     OthersUse,
     Overruled,
@@ -69,11 +71,12 @@ class _World:
         self._now = self._next_step = self._last_step = 0.0
         self._used_bytes = 0
         self._unreadable: MemoryUnreadable | None = None
+        self._host: HostStands | None = None
         self._below = [0.0, 0.0, 0.0]
         self._moves: list[tuple[float, bool, Authority]] = []
         self._points: list[Point] = []
         self._wait_spans: list[float] = []
-        self._requests = self._refused = self._denials = self._directives = self._trimmed = 0
+        self._requests = self._refused = self._denials = self._directives = self._trimmed = self._shifts = 0
         self._denied_seconds = 0.0
 
     def __repr__(self) -> str:
@@ -142,6 +145,8 @@ class _World:
                 self._services[event.service].keep(event.change_bytes)
             case AllocatorKept():
                 pass
+            case HostStands():
+                self._host = event
             case Overruled():
                 self._overruled[event.service, event.module] = event
                 self._wake()
@@ -210,6 +215,7 @@ class _World:
             services=tuple(self._view(service) for service in self._services.values()),
             overridden=frozenset(key for key, event in self._overruled.items() if event.kind is not None),
             confirmed=confirmed,
+            host=host_reading(self._host, self._services.values(), self._trace.start_unix_seconds + self._now),
         )
 
     def _sample(self) -> Sample:
@@ -254,6 +260,7 @@ class _World:
         found = [(self._now, moved.home, moved.authority) for one in self._services.values() for moved in one.moved]
         for service in self._services.values():
             service.moved.clear()
+            self._shifts, service.shifts = self._shifts + service.shifts, 0
         self._moves += found
         return bool(found)
 
@@ -272,7 +279,8 @@ class _World:
             below_critical_seconds=self._below[0],
             below_low_seconds=self._below[1],
             below_high_seconds=self._below[2],
-            moves=_moves_of([(home, authority) for _, home, authority in self._moves]),
+            moves=moves_of([(home, authority) for _, home, authority in self._moves]),
+            shifts=self._shifts,
             busiest_minute_moves=busiest_minute(seconds for seconds, _, _ in self._moves),
             requests=self._requests,
             waits=len(self._wait_spans),
@@ -287,12 +295,3 @@ class _World:
             prediction_hits=hits,
             points=tuple(thinned(self._points)),
         )
-
-
-def _moves_of(moves: list[tuple[bool, Authority]]) -> Moves:
-    return Moves(
-        sent_away=moves.count((False, Authority.DIRECTIVE)),
-        called_home=moves.count((True, Authority.DIRECTIVE)),
-        brought_home=moves.count((True, Authority.DEMAND)),
-        pushed_out=moves.count((False, Authority.DEFAULT)),
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memory_daemon.journal_records import DecisionMade, Demanded, Directed, Entry, Reported, Sampled
 from memory_daemon.marks import Marks
-from memory_daemon.types import DeviceId, ModuleName, ServiceName
+from memory_daemon.types import Authority, DeviceId, ModuleName, ServiceName
 
 POINTS_MAXIMUM = 2_000
 """What a plot can show."""
@@ -44,6 +44,7 @@ class Outcome:
 
     `denials` counts how often others wanted memory that was not there, `denied_seconds` how long they did without it.
     `refused_requests` found no memory for the modules they need. `busiest_minute_moves` is the most moves in a minute.
+    `shifts` are modules that went from host memory to disk, or back, while they were away.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Outcome:
     trims: int = 0
     predictions: int = 0
     prediction_hits: int = 0
+    shifts: int = 0
     points: tuple[Point, ...] = ()
 
 
@@ -77,6 +79,16 @@ def busiest_minute(moments_seconds: Iterable[float]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+def moves_of(moves: list[tuple[bool, Authority]]) -> Moves:
+    """Return moves by what they were: whether each led home, and at whose word."""
+    return Moves(
+        sent_away=moves.count((False, Authority.DIRECTIVE)),
+        called_home=moves.count((True, Authority.DIRECTIVE)),
+        brought_home=moves.count((True, Authority.DEMAND)),
+        pushed_out=moves.count((False, Authority.DEFAULT)),
+    )
 
 
 def thinned(points: list[Point]) -> list[Point]:
@@ -108,6 +120,7 @@ def recorded(entries: Iterable[Entry], device: DeviceId, marks: Marks) -> Outcom
         wait_seconds=tally.wait_seconds,
         directives=tally.directives,
         trims=tally.trims,
+        shifts=tally.shifts,
         points=tuple(tally.points),
     )
 
@@ -119,7 +132,7 @@ class _Tally:
         self.device = device
         self.points: list[Point] = []
         self.moments: list[float] = []
-        self.directives = self.trims = self.requests = self.waits = 0
+        self.directives = self.trims = self.shifts = self.requests = self.waits = 0
         self.wait_seconds = self.seconds = 0.0
         self._start: float | None = None
         self._counts: dict[tuple[ServiceName, ModuleName], tuple[int, int]] = {}
@@ -143,6 +156,7 @@ class _Tally:
                 self.directives += 1
             case DecisionMade(device=self.device) as made:
                 self.trims += len(made.trim)
+                self.shifts += len(made.to_disk) + len(made.to_host)
             case Demanded() as demanded if demanded.service in self._held:
                 self.requests += bool(demanded.uses)
                 self.waits += demanded.restore_waits

@@ -9,7 +9,7 @@ from memory_daemon.simulation import simulate
 from memory_daemon.simulation_contenders import Governed, rivals
 from memory_daemon.simulation_outcome import Outcome, recorded
 from memory_daemon.simulation_trace import Trace, traces_of
-from memory_daemon.types import HOST, DeviceId
+from memory_daemon.types import HOST, DeviceId, ServiceName
 
 IN_FORCE = "in force"
 
@@ -31,6 +31,18 @@ def policy_in_force(entries: Iterable[Entry]) -> Policy | None:
     return found[-1] if found else None
 
 
+def floors_in_force(entries: Iterable[Entry]) -> Mapping[ServiceName, int]:
+    """Return what services were to keep at home when a journal ends; nothing if it does not tell."""
+    found: Mapping[ServiceName, int] = {}
+    for entry in entries:
+        match entry.record:
+            case Started(floors_bytes=floors) if floors is not None:
+                found = floors
+            case _:
+                pass
+    return found
+
+
 def tried(entries: list[Entry], policies: Mapping[str, Policy], *, with_rivals: bool) -> tuple[Trial, ...]:
     """Return what would have come of the policy in force, of each that is named, and of the rivals if wanted."""
     kept = policy_in_force(entries)
@@ -49,8 +61,9 @@ def _tried(
     marks = resolve(base, trace.total_bytes)
     named = {IN_FORCE: base, **policies}
     contenders = [Governed(replace(policy, dry_run=False), name=name) for name, policy in named.items()]
-    outcomes = [simulate(trace, contender, marks) for contender in contenders]
-    outcomes += [simulate(trace, rival, marks) for rival in rivals(base)] if with_rivals else []
+    floors = floors_in_force(entries)
+    outcomes = [simulate(trace, contender, marks, floors) for contender in contenders]
+    outcomes += [simulate(trace, rival, marks, floors) for rival in rivals(base)] if with_rivals else []
     return Trial(
         device=trace.device,
         total_bytes=trace.total_bytes,

@@ -6,72 +6,18 @@ A directive is a level: what it wants away leaves again as soon as it may. It kn
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from memory_daemon.modules import UNMEASURED_BYTES_PER_SECOND, UNMEASURED_SECONDS
-from memory_daemon.simulation_trace import ServiceCame
-from memory_daemon.types import (
-    Authority,
-    ModuleName,
-    ModuleState,
-    ModuleStatus,
-    Placement,
-    ResidencyReport,
-    Tier,
-    Urgency,
-    Wish,
+from memory_daemon.simulation_module import (
+    STEP_SECONDS,
+    UTTERANCE_SECONDS,
+    Moved,
+    SimulatedModule,
+    module_of,
+    status_of,
 )
+from memory_daemon.simulation_trace import ServiceCame
+from memory_daemon.types import Authority, ModuleName, Placement, ResidencyReport, Tier, Urgency, Wish
 from memory_daemon.usage import DeviceUsage, TrimAnswer
-
-UTTERANCE_SECONDS = 2.0
-"""A use is part of an utterance, which claims its modules; most last longer."""
-STEP_SECONDS = 0.05
-"""A use is a step, which leases its modules; a step of speech takes 2 to 50 ms."""
-
-
-@dataclass(slots=True, kw_only=True)
-class SimulatedModule:
-    """One module now. `ready_seconds` is when its restore ends, None while none is under way."""
-
-    module: ModuleName
-    home: Tier
-    tier: Tier
-    home_bytes: int
-    restore_seconds: float
-    pinned: bool
-    uses: int
-    last_use_seconds: float | None
-    measured: bool = False
-    ready_seconds: float | None = None
-    claims: int = 0
-    authority: Authority = Authority.DEFAULT
-    restores: int = 0
-    evictions: int = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """What it takes at home; the room is taken when a restore begins."""
-        return self.home_bytes if self.tier <= self.home or self.ready_seconds is not None else 0
-
-    def claimed(self, now_seconds: float) -> bool:
-        """Tell whether an open utterance has an interest in it."""
-        return self.claims > 0 or self._used_within(UTTERANCE_SECONDS, now_seconds)
-
-    def leased(self, now_seconds: float) -> bool:
-        """Tell whether a step uses it, or waits for it."""
-        return self.ready_seconds is not None or self._used_within(STEP_SECONDS, now_seconds)
-
-    def _used_within(self, seconds: float, now_seconds: float) -> bool:
-        return self.last_use_seconds is not None and now_seconds - self.last_use_seconds < seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """A module that moved, or began to come home."""
-
-    module: ModuleName
-    home: bool
-    authority: Authority
 
 
 class SimulatedService:
@@ -82,13 +28,14 @@ class SimulatedService:
         self.instance_id = came.instance_id
         self.wish = Wish()
         self.moved: list[Moved] = []
+        self.shifts = 0
         self.kept_bytes = 0
         self.trimmed: TrimAnswer | None = None
         self._released_bytes = 0
         self._waits = 0
         self._wait_seconds = 0.0
         self._line_seconds = 0.0
-        self._modules = {status.module: _module_of(status, came) for status in came.modules}
+        self._modules = {status.module: module_of(status, came) for status in came.modules}
 
     def __repr__(self) -> str:
         tiers = " ".join(f"{one.module}={one.tier.name.lower()}" for one in self._modules.values())
@@ -103,6 +50,11 @@ class SimulatedService:
     def device_bytes(self) -> int:
         """What it takes of the device: its modules, and what its allocator keeps without using it."""
         return self.held_bytes + self.kept_bytes
+
+    @property
+    def host_bytes(self) -> int:
+        """What its modules' masters take of host memory beside a GPU."""
+        return sum(module.host_bytes for module in self._modules.values())
 
     @property
     def tier(self) -> Tier:
@@ -139,6 +91,9 @@ class SimulatedService:
                 free_bytes += self._evict(module, placement.tier, Authority.DIRECTIVE)
             elif placement.tier <= module.home and not module.held_bytes and module.home_bytes <= free_bytes:
                 free_bytes -= self._restore(module, Authority.DIRECTIVE, now_seconds)
+            elif module.shifts_to(placement.tier):
+                module.tier, module.authority = placement.tier, Authority.DIRECTIVE
+                self.shifts += 1
         self._keep_budget(now_seconds)
 
     def ask(self, uses: Mapping[ModuleName, int], free_bytes: int, now_seconds: float) -> float | None:
@@ -180,7 +135,7 @@ class SimulatedService:
         """Return what it would report now."""
         return ResidencyReport(
             unix_seconds=unix_seconds,
-            modules=tuple(_status_of(one, now_seconds, unix_seconds) for one in self._modules.values()),
+            modules=tuple(status_of(one, now_seconds, unix_seconds) for one in self._modules.values()),
             budget_bytes=self.wish.budget_bytes,
             home_bytes=self.held_bytes,
             released_bytes=self._released_bytes,
@@ -213,7 +168,7 @@ class SimulatedService:
 
     def _restore(self, module: SimulatedModule, authority: Authority, now_seconds: float) -> int:
         """Begin a restore; they share one line to the device."""
-        self._line_seconds = max(self._line_seconds, now_seconds) + module.restore_seconds
+        self._line_seconds = max(self._line_seconds, now_seconds) + module.way_home_seconds
         module.ready_seconds, module.authority = self._line_seconds, authority
         self.moved.append(Moved(module=module.module, home=True, authority=authority))
         return module.home_bytes
@@ -246,38 +201,3 @@ class SimulatedService:
             and not module.claimed(now_seconds)
         ]
         return sorted(idle, key=lambda module: module.last_use_seconds or 0.0)
-
-
-def _module_of(status: ModuleStatus, came: ServiceCame) -> SimulatedModule:
-    last_use = status.last_use_unix_seconds
-    assumed_seconds = UNMEASURED_SECONDS + status.home_bytes / UNMEASURED_BYTES_PER_SECOND
-    return SimulatedModule(
-        module=status.module,
-        home=status.home,
-        tier=status.tier,
-        home_bytes=status.home_bytes,
-        restore_seconds=assumed_seconds if status.restore_seconds is None else status.restore_seconds,
-        pinned=status.pinned,
-        uses=status.uses,
-        last_use_seconds=None if last_use is None else last_use - came.unix_seconds + came.seconds,
-    )
-
-
-def _status_of(module: SimulatedModule, now_seconds: float, unix_seconds: float) -> ModuleStatus:
-    last_seconds = module.last_use_seconds
-    return ModuleStatus(
-        module=module.module,
-        home=module.home,
-        tier=module.tier,
-        state=ModuleState.RESTING if module.ready_seconds is None else ModuleState.RESTORING,
-        home_bytes=module.home_bytes,
-        leases=int(module.leased(now_seconds)),
-        claims=max(module.claims, int(module.claimed(now_seconds))),
-        uses=module.uses,
-        last_use_unix_seconds=None if last_seconds is None else unix_seconds - max(0.0, now_seconds - last_seconds),
-        restore_seconds=module.restore_seconds if module.measured else None,
-        authority=module.authority,
-        restores=module.restores,
-        evictions=module.evictions,
-        pinned=module.pinned,
-    )

@@ -7,6 +7,7 @@ free, less what governed modules held at that moment. On that, and on what was a
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from memory_daemon.host_records import HostSampled
 from memory_daemon.journal_records import (
     DecisionMade,
     Demanded,
@@ -16,7 +17,8 @@ from memory_daemon.journal_records import (
     Sampled,
     ServiceChanged,
 )
-from memory_daemon.types import DeviceId, ModuleName, ModuleStatus, OverrideKind, ServiceName
+from memory_daemon.masters import host_bytes
+from memory_daemon.types import HOST, DeviceId, ModuleName, ModuleStatus, OverrideKind, ServiceName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,17 @@ class AllocatorKept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostStands:
+    """From now on others use so much of host memory beside the device, and processes wait for it for such shares."""
+
+    seconds: float
+    total_bytes: int
+    used_bytes: int
+    some_percent: float | None = None
+    full_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overruled:
     """An operator wants something of a module, or (None) nothing any more."""
 
@@ -84,7 +97,7 @@ class Overruled:
     kind: OverrideKind | None
 
 
-Event = OthersUse | MemoryUnreadable | Asked | ServiceCame | ServiceLeft | AllocatorKept | Overruled
+Event = OthersUse | MemoryUnreadable | Asked | ServiceCame | ServiceLeft | AllocatorKept | HostStands | Overruled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +142,7 @@ class _Reading:
         self._instances: dict[ServiceName, str] = {}
         self._held: dict[ServiceName, int] = {}
         self._kept: dict[ServiceName, int] = {}
+        self._host: dict[ServiceName, int] = {}
         self._trimmed: set[ServiceName] = set()
         self._events: list[Event] = []
         self._total_bytes = 0
@@ -152,6 +166,8 @@ class _Reading:
         match entry.record:
             case Sampled(device=self._device) as sampled:
                 self._take_sample(sampled, seconds)
+            case HostSampled() as host if self._device != HOST:
+                self._take_host(host, seconds)
             case ServiceChanged() as changed:
                 self._take_service(changed, seconds)
             case Reported(device=self._device) as reported:
@@ -178,10 +194,22 @@ class _Reading:
         used_bytes = max(0, sampled.total_bytes - sampled.free_bytes - self._ours_bytes())
         self._events.append(OthersUse(seconds=seconds, used_bytes=used_bytes))
 
+    def _take_host(self, host: HostSampled, seconds: float) -> None:
+        self._events.append(
+            HostStands(
+                seconds=seconds,
+                total_bytes=host.total_bytes,
+                used_bytes=max(0, host.total_bytes - host.free_bytes - sum(self._host.values())),
+                some_percent=host.some_percent,
+                full_percent=host.full_percent,
+            )
+        )
+
     def _take_service(self, changed: ServiceChanged, seconds: float) -> None:
         self._instances[changed.service] = changed.instance_id
         if not changed.governed and self._held.pop(changed.service, None) is not None:
             self._kept.pop(changed.service, None)
+            self._host.pop(changed.service, None)
             self._events.append(ServiceLeft(seconds=seconds, service=changed.service))
 
     def _take_report(self, reported: Reported, seconds: float) -> None:
@@ -203,6 +231,7 @@ class _Reading:
             )
             self._kept.pop(service, None)
         self._held[service] = sum(status.home_bytes for status in reported.report.modules if status.at_home)
+        self._host[service] = sum(host_bytes(status) for status in reported.report.modules)
         usage = reported.report.usage
         self._take_kept(service, 0 if usage is None else usage.kept_bytes, seconds)
 

@@ -154,8 +154,10 @@ class ServiceConfig(BaseSettings):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N.")
     workers: int = Field(2, ge=1, le=64, description="Steps that compute at once.")
     drain_grace_seconds: Seconds = Field(10.0, description="After SIGTERM, to finish utterances.")
-    log_format: Literal["console", "json"] = Field("console", description="How events are logged.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How events are logged: console or json.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged: debug, info, warning or error."
+    )
     log_text: bool = Field(default=False, description="Let spoken text into the log.")
     trace_file: Path | None = Field(
         None, description="Where the newest spans of work are written, at the end and on SIGUSR1, for trace viewers."

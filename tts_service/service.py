@@ -6,6 +6,7 @@ The composition root: every other file gets its collaborators from here.
 import asyncio
 import gc
 import importlib.metadata
+import os
 import signal
 import time
 import uuid
@@ -33,6 +34,7 @@ from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import ModuleState
 from tts_service.server import SpeechServer, watch_activity
+from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.spans import NO_SPANS, SpanLog
 
@@ -49,9 +51,12 @@ class Service:
     as it is told.
     """
 
-    def __init__(self, config: ServiceConfig, settings: tuple[EffectiveSetting, ...] = ()) -> None:
+    def __init__(
+        self, config: ServiceConfig, settings: tuple[EffectiveSetting, ...] = (), *, manager: ServiceManager
+    ) -> None:
         self._config = config
         self._settings = settings
+        self._manager = manager
         self._stack = ExitStack()
         self._memory = ProcessMemory()  # Before any thread: those that are there keep heaps of their own.
         self._health_change: asyncio.Future[None] | None = None
@@ -59,6 +64,7 @@ class Service:
         self._progress = LoadProgress(self._spans)
         self._residency: ResidencyManager | None = None
         self._control: ControlServer | None = None
+        self._loaded = False
         self.sessions = Sessions(
             limit=config.limits.sessions, clock=time.monotonic, on_change=lambda _count: self._tell_activity()
         )
@@ -85,6 +91,7 @@ class Service:
             self._stack.callback(self._socket.release)
             self._stack.enter_context(self._metrics.served())
             await self.speech.start()
+            alive = asyncio.create_task(watch_activity(self._tell_alive, period_seconds=self._alive_seconds))
             try:
                 with shown_progress(self._console, clock=time.monotonic) as show:
                     self._progress.show_with(show)
@@ -93,9 +100,13 @@ class Service:
                 log.info("ended_while_starting")
             else:
                 log.info("ready", speech=self.speech.address, seconds=round(time.monotonic() - began, 2))
+                self._loaded = True
+                self._manager.ready()
                 await self._serve(stop)
             finally:
+                self._manager.stopping()
                 await self.speech.drain(self._config.drain_grace_seconds)
+                alive.cancel()
 
     @property
     def _console(self) -> Console | None:
@@ -176,6 +187,24 @@ class Service:
         except OSError as error:
             log.warning("trace_not_written", path=str(path), reason=str(error))
 
+    @property
+    def _alive_seconds(self) -> float:
+        """How often the event loop says that it turns; a loop that does not is what a watchdog is for."""
+        return min(STATUS_SECONDS, self._manager.sign_seconds or STATUS_SECONDS)
+
+    def _tell_alive(self) -> None:
+        self._manager.alive(self._words())
+
+    def _words(self) -> str:
+        """How it stands, in one line for people."""
+        count = self.sessions.count
+        sessions = f"{count} session{'' if count == 1 else 's'}"
+        if self.sessions.drain_deadline is not None:
+            return f"draining, {sessions}"
+        if not self._loaded:
+            return self._progress.text()
+        return sessions if self.speech.serving else f"a module is broken, {sessions}"
+
     def _tell_activity(self) -> None:
         if self._residency is not None:
             self._residency.set_activity(sessions=self.sessions.count, queued=self.sessions.queued)
@@ -194,6 +223,6 @@ async def run_service(config: ServiceConfig, settings: tuple[EffectiveSetting, .
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    service = Service(config, settings)
+    service = Service(config, settings, manager=manager_in(os.environ, time.monotonic))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.write_trace)
     await service.run(stop)

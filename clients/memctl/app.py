@@ -74,7 +74,8 @@ def _memctl(
     """Watch and tune the memory daemon, which decides which modules of a speech service stay in memory.
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody to reach, 130 interrupted. Options may stand before
-    or after the command. Colours are off without a terminal and with NO_COLOR.
+    or after the command. Colours are off without a terminal and with NO_COLOR. The daemon's socket is
+    greenroom/policy.sock under $XDG_RUNTIME_DIR; without that, greenroom-UID/policy.sock under the temporary directory.
 
     Examples:
       memctl top

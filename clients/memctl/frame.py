@@ -4,6 +4,7 @@ From the top: the daemon and the line to it; each device's memory with the marks
 modules; the last decisions with their reasons. What does not fit is counted, never silently left out.
 """
 
+import re
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -27,6 +28,8 @@ _DEVICE_ROWS = 2
 _DECISION_ROWS = 2
 """A blank line and the title."""
 _BAR_SIDES = 20
+_LEGEND_GAP = 3
+_NUMBERED = re.compile(r"(-[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +89,21 @@ def chart_rows(status: Status, fixed_rows: int, height: int | None) -> int:
 
 def _head(glimpse: Glimpse, reader: Reader, canvas: Canvas) -> Text:
     status = glimpse.status
-    words = Text.assemble((status.holder_id or "memory daemon", "bold"), f"  policy revision {status.policy.revision}")
+    words = Text(_short_name(status.holder_id) or "memory daemon", style="bold")
     held = standing(status, reader)
     if held:
         words.append(f"  {held}", style="bold yellow")
+    words.append(f"  policy revision {status.policy.revision}", style="not bold")
     if reader.now_unix_seconds - glimpse.received_unix_seconds > STALE_SECONDS:
         words.append(f"  as of {short_ago(glimpse.received_unix_seconds, reader.now_unix_seconds)} ago", style="yellow")
     words.truncate(max(0, canvas.width - 10), overflow="ellipsis")
     now = clock(reader.now_unix_seconds, reader.zone)
     return one_line(Text.assemble(words, " " * max(1, canvas.width - words.cell_len - len(now)), now))
+
+
+def _short_name(holder_id: str) -> str:
+    """Return a daemon's id with the first eight digits of its number: whole, it would push out what matters."""
+    return _NUMBERED.sub(r"\1", holder_id)
 
 
 def _line(glimpse: Glimpse, reader: Reader) -> list[Text]:
@@ -117,7 +126,7 @@ def _device(device: DeviceMemory, canvas: Canvas, charted: str) -> list[Text]:
         return [one_line(error), Text("")]
     bar = memory_bar(device, max(8, canvas.width - _BAR_SIDES), canvas.glyphs)
     first = Text.assemble((name, "bold"), (f"{device.pressure:<8} ", style), bar)
-    return [one_line(first), one_line(_legend(device, charted))]
+    return [one_line(first), one_line(_legend(device, charted, canvas.width))]
 
 
 def _chart(device: DeviceMemory, glimpse: Glimpse, rows: int, reader: Reader, canvas: Canvas) -> list[Text]:
@@ -136,15 +145,18 @@ def _chart_words(device: DeviceMemory, glimpse: Glimpse, reader: Reader) -> str:
     return f"  free over {short_duration(span_seconds(own, reader.now_unix_seconds))}"
 
 
-def _legend(device: DeviceMemory, charted: str) -> Text:
-    """Return what is free, what the letters on the bar stand for, and what is drawn below."""
-    free = Text(f"  {short_bytes(device.free_bytes)} free of {short_bytes(device.total_bytes)}")
+def _legend(device: DeviceMemory, charted: str, width: int) -> Text:
+    """Return what is free, what the letters on the bar stand for, and what is drawn below, in words if they fit."""
+    free = f"  {short_bytes(device.free_bytes)} free of {short_bytes(device.total_bytes)}"
     if device.marks is None:
-        return free
+        return Text(free)
     marks = device.marks
     levels = (("Critical", marks.critical_bytes), ("Low", marks.low_bytes), ("High", marks.high_bytes))
-    words = "  ".join(f"{name} {short_bytes(level_bytes)}" for name, level_bytes in levels)
-    return Text.assemble(free, (f"   {words}{charted}", "dim"))
+    words, letters = (
+        "  ".join(f"{name[:size]} {short_bytes(level_bytes)}" for name, level_bytes in levels) for size in (8, 1)
+    )
+    fits = len(free) + len(words) + len(charted) + _LEGEND_GAP <= width
+    return Text.assemble(free, (f"{' ' * _LEGEND_GAP}{words if fits else letters}{charted}", "dim"))
 
 
 def _strays(status: Status, reader: Reader) -> list[Text]:

@@ -19,6 +19,8 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from memctl.documents import document, error_document
@@ -77,25 +79,24 @@ class Invocation:
             self.out.file.flush()
             return
         for one in shown:
-            # Sentences are folded by the terminal, and not at all in a pipe.
-            self.out.print(one, soft_wrap=isinstance(one, Text))
+            _print(self.out, one)
 
     def remark(self, words: str) -> None:
         """Say something beside the answer, so that it never stands in its way."""
-        self.err.print(Text(words, style="yellow"), soft_wrap=True)
+        _print(self.err, Text(words, style="yellow"))
 
     def complain(self, error: MemctlError) -> None:
         """Say what went wrong, and the way out."""
         if self.json:
             self.err.file.write(json.dumps(error_document(error)) + "\n")
             return
-        self.err.print(Text.assemble(("memctl: ", "bold red"), error.happened), soft_wrap=True)
+        _print(self.err, Text.assemble(("memctl: ", "bold red"), error.happened))
         for one in error.violations:
             if one.description in error.happened:
                 continue
-            self.err.print(Text(f"  {one.field}: {one.description}"), soft_wrap=True)
+            _print(self.err, Text(f"  {one.field}: {one.description}"))
         if error.way_out:
-            self.err.print(Text(error.way_out, style="yellow"), soft_wrap=True)
+            _print(self.err, Text(error.way_out, style="yellow"))
 
 
 def command(call: Callable[Concatenate[Invocation, _Own], None]) -> Callable[..., None]:
@@ -171,8 +172,7 @@ def _shared(
         typer.Option(
             "--socket",
             metavar="PATH",
-            help=f"The daemon's policy socket. Default: ${POLICY_SOCKET_VARIABLE}, else greenroom/policy.sock under "
-            "$XDG_RUNTIME_DIR, else greenroom-UID/policy.sock under the temporary directory.",
+            help=f"The daemon's policy socket. Default: ${POLICY_SOCKET_VARIABLE}, or where the daemon puts it.",
         ),
     ] = None,
     service: Annotated[
@@ -213,9 +213,24 @@ def _dressed(
 
 
 def _flowing(words: str) -> str:
-    """Return a docstring with its paragraphs on one line each, for the terminal to fold; examples stay as they are."""
-    paragraphs = inspect.cleandoc(words).split("\n\n")
-    return "\n\n".join(one if one.startswith("Examples:") else one.replace("\n", " ") for one in paragraphs)
+    """Return a docstring with its paragraphs on one line each, for the terminal to fold; examples stay as they are.
+
+    Brackets are words, not markup. The empty markup before an example keeps its indent from being taken off.
+    """
+    paragraphs = escape(inspect.cleandoc(words)).split("\n\n")
+    return "\n\n".join(
+        one.replace("\n  ", "\n[dim][/dim]  ") if one.startswith("Examples:") else one.replace("\n", " ")
+        for one in paragraphs
+    )
+
+
+def _print(console: Console, shown: RenderableType) -> None:
+    """Print; a sentence is folded between words at a terminal's edge, below its own beginning, and never in a pipe."""
+    if not isinstance(shown, Text) or not console.is_terminal:
+        console.print(shown, soft_wrap=isinstance(shown, Text))
+        return
+    indent = len(shown.plain) - len(shown.plain.lstrip(" "))
+    console.print(Padding(shown[indent:], (0, 0, 0, indent)) if shown.plain.strip() else shown)
 
 
 def _console(file: Any) -> Console:

@@ -17,7 +17,8 @@ from rich.text import Text
 from memctl.errors import MemctlError, UnreachableError
 from memctl.invocation import By, Invocation, asker, usage
 from memctl.link import PolicyLink, ServiceLink
-from memctl.parse import parse_duration, suggestion
+from memctl.naming import is_stranger, way_out
+from memctl.parse import nearest, parse_duration, suggestion
 from memctl.standing import standing_lines
 from memctl.tables import overrides_table, until
 from memctl.types import ModuleStatus, Override, OverrideKind, PlacementAnswer, Status, Tier
@@ -106,8 +107,16 @@ def release(run: Invocation, module: Module, *, direct: Direct = False, by: By =
         _place(run, module, lambda _: Tier.AUTO)
         return
     with run.daemon() as link, _advice(run, link, "release", module):
-        link.clear_override(run.service, module, requested_by=asker(by))
         status = link.snapshot()
+        if is_stranger(status, module, run.service):
+            raise MemctlError(
+                f"{run.service!r} has no module {module!r}, and no override of that name is in force.",
+                reason="MODULE_NOT_FOUND",
+            )
+        link.clear_override(run.service, module, requested_by=asker(by))
+    services = [one.service for one in status.services]
+    if run.service not in services:
+        run.remark(f"The daemon knows no service {run.service!r} now. {nearest(run.service, services)}".rstrip())
     in_force = _others(status, run.service, module)
     told = {"released": {"service": run.service, "module": module}, "in_force": in_force}
     said = Text(f"{module} of {run.service} is released: the policy decides.", style="green")
@@ -197,16 +206,7 @@ def _advice(run: Invocation, link: PolicyLink, verb: str, module: str) -> Iterat
         raise
     except MemctlError as error:
         if error.reason == "MODULE_NOT_FOUND":
-            error.advise(_known(link.snapshot(), run.service, module))
+            error.advise(way_out(link.snapshot(), run.service, module))
         elif any(one.field.endswith("time_to_live") for one in error.violations):
             error.advise("Give --for a time from 1s to 30d.")
         raise
-
-
-def _known(status: Status, service: str, module: str) -> str:
-    """Return which services or modules there are, for somebody who named another."""
-    services = {one.service: one for one in status.services}
-    if service not in services:
-        return f"The daemon knows no service {service!r}. {suggestion(service, services, 'Services')}"
-    report = services[service].report
-    return suggestion(module, [one.module for one in report.modules] if report else [], f"Modules of {service}")

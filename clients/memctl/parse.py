@@ -153,6 +153,14 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, SettingValue]:
 def suggestion(name: str, known: Iterable[str], what: str) -> str:
     """Return what to say to somebody who named what is not there: what was probably meant, and all there are."""
     names = list(known)
+    meant = nearest(name, names)
+    return f"{meant} {what}: {', '.join(names) or 'none'}.".lstrip()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the question whether a known name was meant, one that is close to what was typed or begins like it."""
+    names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
-    meant = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{meant}{what}: {', '.join(names) or 'none'}."
+    begun = [one for one in names if name and one.startswith(name)]
+    found = begun if len(begun) == 1 else close
+    return f"Did you mean '{found[0]}'?" if found else ""

@@ -61,7 +61,7 @@ def get(
 def set_policy(
     run: Invocation,
     assignments: Annotated[
-        list[str], typer.Argument(metavar="NAME=VALUE...", help="Numbers to change; `memctl get` lists the names.")
+        list[str], typer.Argument(metavar="NAME=VALUE", help="Numbers to change; `memctl get` lists the names.")
     ],
     *,
     validate_only: Annotated[

@@ -6,8 +6,9 @@ import typer
 
 from memctl.errors import MemctlError
 from memctl.invocation import Invocation, usage
+from memctl.naming import is_stranger, modules_of, way_out
 from memctl.operator_types import HistoryKind, HistoryQuestion
-from memctl.parse import parse_duration, suggestion
+from memctl.parse import nearest, parse_duration, suggestion
 from memctl.reason_tables import explanation_lines, history_table
 from memctl.standing import standing_lines
 from memctl.types import Status
@@ -18,7 +19,7 @@ NAMED_KINDS = tuple(kind for kind in HistoryKind if kind is not HistoryKind.UNKN
 
 def explain(
     run: Invocation,
-    module: Annotated[str, typer.Argument(metavar="[MODULE]", help="The module; all of them without it.")] = "",
+    module: Annotated[str, typer.Argument(metavar="MODULE", help="The module; all of them without it.")] = "",
 ) -> None:
     """Tell why a module is where it is: who put it there, who wants it where, what it waits for, what would move it.
 
@@ -35,7 +36,7 @@ def explain(
             explanation = link.explain(run.service, module)
         except MemctlError as error:
             if error.reason == "MODULE_NOT_FOUND":
-                raise error.advise(_known(status, run.service, module)) from error.__cause__
+                raise error.advise(way_out(status, run.service, module)) from error.__cause__
             raise
     told = {"service": run.service, "dry_run": status.dry_run, "freeze": status.freeze, "explanation": explanation}
     run.answer(told, *standing_lines(status, run.reader()), *explanation_lines(explanation))
@@ -43,11 +44,11 @@ def explain(
 
 def history(
     run: Invocation,
-    module: Annotated[str, typer.Argument(metavar="[MODULE]", help="Only what names this module.")] = "",
+    module: Annotated[str, typer.Argument(metavar="MODULE", help="Only what names this module.")] = "",
     *,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=LARGEST_COUNT, help="At most so many.")] = 50,
     kind: Annotated[
-        list[HistoryKind] | None,
+        list[str] | None,
         typer.Option("--kind", metavar="KIND", help=f"Only these, repeatable: {', '.join(NAMED_KINDS)}."),
     ] = None,
     since: Annotated[
@@ -70,20 +71,25 @@ def history(
     begin = None if since is None else run.clock() - usage(parse_duration, since, "--since")
     question = HistoryQuestion(
         events_maximum=count,
-        kinds=tuple(kind or ()),
+        kinds=tuple(usage(_kind, one, "--kind") for one in kind or ()),
         service=run.named_service,
         module=module,
         start_unix_seconds=begin,
     )
     with run.daemon() as link:
         status, found = link.snapshot(), link.get_history(question)
+    if module and not found.events and is_stranger(status, module, run.named_service):
+        run.remark(f"No service has a module {module!r} now. {nearest(module, _modules(status))}".rstrip())
     told = {"dry_run": status.dry_run, "freeze": status.freeze, "events": found.events, "truncated": found.truncated}
     run.answer(told, *standing_lines(status, run.reader()), history_table(found, run.reader()))
 
 
-def _known(status: Status, service: str, module: str) -> str:
-    services = {one.service: one for one in status.services}
-    if service not in services:
-        return suggestion(service, services, "Services")
-    report = services[service].report
-    return suggestion(module, [one.module for one in report.modules] if report else [], f"Modules of {service}")
+def _modules(status: Status) -> list[str]:
+    return [name for one in status.services for name in modules_of(status, one.service)]
+
+
+def _kind(word: str) -> HistoryKind:
+    """Return the kind of what happened that a word names; ValueError with those that there are."""
+    if word not in NAMED_KINDS:
+        raise ValueError(f"there is no kind {word!r}. {suggestion(word, NAMED_KINDS, 'Kinds')}")
+    return HistoryKind(word)

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from memctl.format import NOTHING, date_and_clock
+from memctl.format import NOTHING, date_and_clock, exact_value
 from memctl.operator_types import Cause, Explanation, History, HistoryEvent, HistoryKind, ModuleExplanation
+from memctl.parse import parse_value
+from memctl.settings import BY_KEY, Kind, Setting
 from memctl.tables import Reader, plain_table
 from memctl.types import NumberChange, PolicyChange, Tier
 
@@ -33,7 +35,7 @@ def explanation_lines(explanation: Explanation) -> list[Text]:
 def history_table(history: History, reader: Reader) -> RenderableType:
     """Return what happened, oldest at the bottom."""
     if not history.events:
-        return Text("Nothing of that kind is in the daemon's journal.", style="dim")
+        return Text("The daemon's journal has nothing of that kind.", style="dim")
     table = plain_table("TIME", "WHAT", "BY", "WORDS")
     for event in history.events:
         table.add_row(
@@ -49,9 +51,23 @@ def history_table(history: History, reader: Reader) -> RenderableType:
 def numbers_table(numbers: Iterable[NumberChange]) -> RenderableType:
     """Return numbers of the policy that changed."""
     table = plain_table("SETTING", "BEFORE", "", "AFTER")
-    for one in numbers:
+    for one in map(as_typed, numbers):
         table.add_row(one.name, one.before, "->", Text(one.after, style="bold green"))
     return table
+
+
+def as_typed(number: NumberChange) -> NumberChange:
+    """Return a changed number as `memctl set` takes it: the journal has whole names, and seconds without a unit."""
+    setting = BY_KEY.get(number.name)
+    if setting is None:
+        return number
+    before, after = (_typed(setting, text) for text in (number.before, number.after))
+    return NumberChange(name=setting.name, before=before, after=after)
+
+
+def numbers_words(numbers: Iterable[NumberChange]) -> str:
+    """Return changed numbers in one line."""
+    return ", ".join(f"{one.name} {one.before} -> {one.after}" for one in map(as_typed, numbers))
 
 
 def changes_table(changes: Sequence[PolicyChange], reader: Reader) -> RenderableType:
@@ -60,9 +76,8 @@ def changes_table(changes: Sequence[PolicyChange], reader: Reader) -> Renderable
         return Text("No change of the policy is left to be undone.", style="dim")
     table = plain_table("REVISION", "TIME", "BY", "CHANGED")
     for one in changes:
-        numbers = ", ".join(f"{number.name} {number.before} -> {number.after}" for number in one.numbers)
         time = date_and_clock(one.update_unix_seconds, reader.zone)
-        table.add_row(str(one.revision), time, one.updated_by or NOTHING, numbers)
+        table.add_row(str(one.revision), time, one.updated_by or NOTHING, numbers_words(one.numbers))
     return table
 
 
@@ -72,9 +87,23 @@ def _words(event: HistoryEvent) -> Text:
     ]
     head = f"{'; '.join(moved)}: " if moved else ""
     rehearsed = "(dry run) " if event.dry_run else ""
-    version = f"{event.version} " if event.kind is HistoryKind.DIRECTIVE else ""
-    service = f"{event.service} " if event.kind is HistoryKind.DIRECTIVE else ""
-    return Text.assemble((rehearsed, "yellow"), f"{service}{version}", (head, "bold"), event.words)
+    named = f"{event.service} directive {event.version} " if event.kind is HistoryKind.DIRECTIVE else ""
+    words = event.words
+    if event.kind is HistoryKind.POLICY and event.numbers:
+        words = f"{words.partition(':')[0]}: {numbers_words(event.numbers)}"
+    return Text.assemble((rehearsed, "yellow"), named, (head, "bold"), words)
+
+
+def _typed(setting: Setting, text: str) -> str:
+    """Return a value of the journal's as it would be typed; as it stands where that cannot be told."""
+    try:
+        if setting.kind is Kind.DURATION:
+            return exact_value(setting, float(text))
+        if setting.kind in {Kind.RATE, Kind.SIZE}:
+            return exact_value(setting, int(text))
+        return exact_value(setting, parse_value(setting, f"{text}%" if setting.kind is Kind.PERCENT else text))
+    except ValueError:
+        return text
 
 
 def _module(one: ModuleExplanation) -> list[Text]:

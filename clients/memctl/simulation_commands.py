@@ -11,8 +11,9 @@ from rich.text import Text
 from memctl.errors import MemctlError
 from memctl.invocation import Invocation
 from memctl.link import StatusStream
+from memctl.operator_types import Trying
 from memctl.recording import Recording
-from memctl.simulation_tables import trial_table, trial_title
+from memctl.simulation_tables import trial_tables, trial_title
 from memctl.simulation_types import Trial
 from memctl.simulator import LONGEST_SECONDS, simulated
 from memctl.trying import trying
@@ -23,7 +24,7 @@ def simulate(
     run: Invocation,
     traces: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[TRACE.jsonl...]", help="Journals, or what `record` wrote. Default: the daemon's own."),
+        typer.Argument(metavar="TRACE.jsonl", help="Journals, or what `record` wrote. Default: the daemon's own."),
     ] = None,
     *,
     policy: Annotated[
@@ -47,14 +48,18 @@ def simulate(
     Examples:
       memctl simulate --policy neighbour-first --rivals
       memctl simulate --policy new.toml trace.jsonl
-      memctl simulate --policy latency-first --policy neighbour-first --rivals trace.jsonl
+      memctl simulate --policy low-memory --policy new.toml trace.jsonl
       memctl simulate --policy new.toml --plot rehearsal.png trace.jsonl --json
     """
-    found = simulated(traces, policy or (), with_rivals=rivals) if traces else _asked(run, policy or (), rivals=rivals)
+    policies = tuple((one, trying(one)) for one in policy or ())
+    if traces:
+        found = simulated(traces, [one for one, _ in policies], with_rivals=rivals)
+    else:
+        found = _asked(run, [one for _, one in policies], rivals=rivals)
     if plot is not None:
         _draw(found, plot)
         run.remark(f"Drawn into {plot}.")
-    shown = [part for trial in found for part in (trial_title(trial), trial_table(trial))]
+    shown = [part for trial in found for part in (trial_title(trial), *trial_tables(trial, run.out.width))]
     run.answer({"devices": found, "plot": plot}, *shown)
 
 
@@ -81,11 +86,10 @@ def record(
     run.answer({"trace": trace, "lines": written}, Text(f"{written} lines in {trace}."))
 
 
-def _asked(run: Invocation, policies: Sequence[str], *, rivals: bool) -> tuple[Trial, ...]:
+def _asked(run: Invocation, policies: Sequence[Trying], *, rivals: bool) -> tuple[Trial, ...]:
     """Return what the daemon says that policies would have done."""
-    tried = tuple(trying(one) for one in policies)
     with run.daemon() as link:
-        return link.simulate(tried, rivals=rivals, timeout_seconds=LONGEST_SECONDS + run.timeout_seconds)
+        return link.simulate(tuple(policies), rivals=rivals, timeout_seconds=LONGEST_SECONDS + run.timeout_seconds)
 
 
 def _write(path: Path, statuses: Iterator[Status], run: Invocation) -> int:
@@ -100,6 +104,12 @@ def _write(path: Path, statuses: Iterator[Status], run: Invocation) -> int:
     except KeyboardInterrupt:
         # The end that was asked for: what is written is whole lines.
         return written
+    except FileExistsError as error:
+        raise MemctlError(
+            f"{path} is there already, and a trace is never written over.",
+            reason="TRACE_NOT_WRITTEN",
+            way_out="Name another file, or remove this one.",
+        ) from error
     except OSError as error:
         raise MemctlError(
             f"{path} cannot be written: {error}", reason="TRACE_NOT_WRITTEN", way_out="Name another file."

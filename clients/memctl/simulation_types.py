@@ -43,6 +43,7 @@ class Outcome:
     prediction_hits: int
     points: tuple[Point, ...]
     trims: int = 0
+    shifts: int = 0
 
     @property
     def moves(self) -> int:

@@ -62,6 +62,7 @@ def _outcome(outcome: policy_pb2.Outcome) -> Outcome:
         predictions=outcome.predictions,
         prediction_hits=outcome.prediction_hits,
         trims=outcome.trims,
+        shifts=outcome.shifts,
         points=tuple(
             Point(seconds=seconds(point.time), free_bytes=point.free_bytes, held_bytes=point.held_bytes)
             for point in outcome.points

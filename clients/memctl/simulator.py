@@ -25,7 +25,7 @@ def simulated(
     words = [f"--policy={policy}" for policy in policies] + ["--rivals"] * with_rivals + [str(path) for path in traces]
     try:
         ended = subprocess.run(  # noqa: S603  Our own program, with files as words.
-            [sys.executable, "-m", program, *words],
+            [sys.executable, "-P", "-m", program, *words],  # Nothing in the operator's folder is taken for a module.
             check=False,
             capture_output=True,
             text=True,

@@ -8,13 +8,12 @@ from typing import Any
 from memctl.errors import MemctlError
 from memctl.operator_types import Trying
 from memctl.parse import parse_mark, parse_value, suggestion
-from memctl.settings import SETTINGS, Kind, Setting
+from memctl.settings import BY_KEY, Kind, Setting
 from memctl.types import ByteMark, SettingValue
 
 PROFILES = ("balanced", "low-memory", "latency-first", "neighbour-first")
-TABLE = "policy"
+TABLE, PROFILE = "policy", "profile"
 LARGEST_BYTES = 1 << 20
-_BY_KEY = {setting.key: setting for setting in SETTINGS}
 _UNNAMED = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -24,15 +23,22 @@ def trying(word: str) -> Trying:
         return Trying(name=word, profile=word, values={})
     path = Path(word)
     try:
-        text = path.read_bytes()[:LARGEST_BYTES].decode()
-        numbers = tomllib.loads(text).get(TABLE, {})
+        told = tomllib.loads(path.read_bytes()[:LARGEST_BYTES].decode())
+    except FileNotFoundError as error:
+        raise _failed(f"There is no file {word}, and no policy of that name ships.", _shipped(word)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _failed(f"{word} is neither a file that can be read nor one of {', '.join(PROFILES)}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise _failed(f"{word} is no TOML: {error}") from error
-    if not isinstance(numbers, dict):
+    numbers, profile = told.get(TABLE), told.get(PROFILE, "")
+    if numbers is None and not profile:
+        raise _failed(f"{word} has no table [{TABLE}]: nothing in it is a policy's.")
+    if not isinstance(numbers or {}, dict):
         raise _failed(f"{word}: [{TABLE}] is no table")
-    return Trying(name=_name(path), profile="", values=dict(_value(word, key, told) for key, told in numbers.items()))
+    if profile and profile not in PROFILES:
+        raise _failed(f"{word}: no policy {profile!r} ships.", _shipped(str(profile)))
+    values = dict(_value(word, key, number) for key, number in (numbers or {}).items())
+    return Trying(name=_name(path), profile=profile, values=values)
 
 
 def _name(path: Path) -> str:
@@ -41,9 +47,9 @@ def _name(path: Path) -> str:
 
 
 def _value(word: str, key: str, told: Any) -> tuple[str, SettingValue]:
-    setting = _BY_KEY.get(key)
+    setting = BY_KEY.get(key)
     if setting is None:
-        raise _failed(f"{word}: there is no number {key!r}. {suggestion(key, _BY_KEY, 'Numbers')}")
+        raise _failed(f"{word}: there is no number {key!r}. {suggestion(key, BY_KEY, 'Numbers')}")
     try:
         return setting.name, _read(setting, told)
     except ValueError as error:
@@ -73,7 +79,9 @@ def _read(setting: Setting, told: Any) -> SettingValue:
             raise ValueError(f"{told!r} is no number of this kind")
 
 
-def _failed(happened: str) -> MemctlError:
-    return MemctlError(
-        happened, reason="BAD_POLICY_FILE", way_out="Nothing was simulated: mend the file, or name another."
-    )
+def _shipped(word: str) -> str:
+    return f"Nothing was simulated. {suggestion(word, PROFILES, 'Policies that ship')}"
+
+
+def _failed(happened: str, way_out: str = "Nothing was simulated: mend the file, or name another.") -> MemctlError:
+    return MemctlError(happened, reason="BAD_POLICY_FILE", way_out=way_out)

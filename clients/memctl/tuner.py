@@ -9,15 +9,17 @@ from rich.text import Text
 
 from memctl.errors import MemctlError
 from memctl.link import PolicyLink
+from memctl.reason_tables import numbers_words
 from memctl.tuning import Key, SetFreeze, SetNumber, SetOverride, Tuning, UndoChange, Wanted, done, press
 from memctl.types import Status
 
 PANEL_ROWS = 2
-KEYS = "keys: arrows choose and change, Tab module, d dry run, f freeze, u undo, ? help, q leave"
+KEYS = "keys: arrows numbers, Tab modules, d dry run, f freeze, u undo, ? help, q leave"
 HELP = (
-    "up/down number  left/right less/more  Tab module: p pin h hold e evict r release  "
-    "d dry run  f freeze/thaw  u undo  Enter does it  Esc drops it  q leaves"
+    "up/down choose a number, left/right less, more   d dry run  f freeze  u undo",
+    "Tab a module: p pin  h hold  e evict  r release   Enter does it  Esc drops it",
 )
+"""What keys do, on the panel's rows; no row is wider than the narrowest usual terminal."""
 
 
 class Tuner:
@@ -58,7 +60,8 @@ class Tuner:
         words = Text(f"> {self._tuning.words}" if self._tuning.words else "", style="bold")
         if self._tuning.ask is not None:
             words.append("   Enter does it, Esc drops it", style="yellow")
-        rows = [words, Text(HELP if self._tuning.helps else KEYS, style="dim")]
+        told = [Text(line, style="dim") for line in (HELP if self._tuning.helps else (KEYS,))]
+        rows = [words, *told][-PANEL_ROWS:]
         for row in rows:
             row.no_wrap, row.overflow = True, "ellipsis"
         return rows
@@ -94,7 +97,6 @@ class Tuner:
                 return "frozen: the daemon moves nothing"
             case UndoChange(etag=etag):
                 undone = link.undo_policy(revision=None, etag=etag, validate_only=False, requested_by=self._asker)
-                numbers = ", ".join(f"{one.name} {one.before} -> {one.after}" for one in undone.numbers)
-                return f"undone: {numbers}"
+                return f"undone: {numbers_words(undone.numbers)}"
             case _:
                 assert_never(wanted)

@@ -55,9 +55,13 @@ def _figures(report: MemoryReport) -> Table:
 
 
 def _with_moves(table: Table, report: MemoryReport) -> Table:
-    table.add_row("Came home", f"{report.restores} times, {short_bytes(report.restored_bytes)}")
-    table.add_row("Left", f"{report.evictions} times, {short_bytes(report.released_bytes)} given back")
+    table.add_row("Came home", f"{_times(report.restores)}, {short_bytes(report.restored_bytes)}")
+    table.add_row("Left", f"{_times(report.evictions)}, {short_bytes(report.released_bytes)} given back")
     return table
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _plain() -> Table:

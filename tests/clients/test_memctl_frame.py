@@ -219,10 +219,13 @@ def test_frame_of_a_rehearsal_says_that_nothing_moves() -> None:
 
 
 def test_frame_of_a_frozen_daemon_says_so_with_its_end() -> None:
-    """A freeze stands in the first line, with how long it holds and whose it is."""
+    """A freeze stands in the first line, with how long it holds and whose it is, however long the daemon's name is."""
     freeze = Freeze(start_unix_seconds=NOW - 60, expire_unix_seconds=NOW + 540, set_by="ann")
 
-    assert "FROZEN for 9 min by ann" in drawn(replace(status(), freeze=freeze), Canvas(width=80, height=24))[0]
+    holder_id = "memory-daemon-0fd46dc2-3a49-454f-87d5-da68340713de"
+    head = drawn(replace(status(), freeze=freeze, holder_id=holder_id), Canvas(width=80, height=24))[0]
+
+    assert head.startswith("memory-daemon-0fd46dc2  FROZEN for 9 min by ann")
 
 
 def test_frame_of_a_rehearsed_decision_has_no_version() -> None:

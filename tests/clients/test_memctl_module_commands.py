@@ -125,7 +125,17 @@ def test_module_that_is_not_there_is_told_with_those_that_are(desk: Desk) -> Non
     answer = desk.type("evict", "vioce")
 
     assert 1 == answer.exit_code
-    assert "Did you mean 'voice'? Modules of default: voice, watermark.encoder, watermark.detector." in answer.err
+    assert "Did you mean 'voice'?" in answer.err
+
+
+def test_release_of_what_is_no_module_is_told_with_those_that_are(desk: Desk) -> None:
+    """A misspelt module is not said to be released; one that is none, but has an override, is."""
+    desk.serve_daemon()
+    answer = desk.type("release", "voic")
+    elsewhere = desk.type("release", "voice", "--service", "defualt")
+
+    assert (1, True) == (answer.exit_code, "Did you mean 'voice'?" in answer.err)
+    assert (0, True) == (elsewhere.exit_code, "Did you mean 'default'?" in elsewhere.err)
 
 
 def test_service_that_is_not_there_is_told_with_those_that_are(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from memctl.format import exact_bytes, exact_duration, exact_percent, exact_valu
 from memctl.parse import (
     LARGEST_BYTES,
     LONGEST_SECONDS,
+    nearest,
     parse_assignment,
     parse_assignments,
     parse_bytes,
@@ -178,6 +179,11 @@ def test_assignment_given_twice_is_refused() -> None:
 def test_suggestion_names_the_nearest_and_all() -> None:
     """A near miss is recognised; what there is is always told."""
     assert "Did you mean 'voice'? Modules: voice, t3." == suggestion("vioce", ["voice", "t3"], "Modules")
+
+
+def test_half_typed_name_is_told_with_the_one_that_begins_so() -> None:
+    """A beginning that only one name has is taken for that name, though most of it is missing."""
+    assert "Did you mean 'neighbour-first'?" == nearest("neigh", ["balanced", "neighbour-first"])
     assert "Modules: none." == suggestion("voice", [], "Modules")
 
 

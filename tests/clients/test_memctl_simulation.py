@@ -23,6 +23,17 @@ def test_simulation_shows_every_policy_in_a_row() -> None:
     assert ["GPU-0:", "POLICY", "recorded", "in", "neighbour-first"] == first_words
 
 
+def test_simulation_on_a_narrow_terminal_has_a_policy_a_column() -> None:
+    """Nothing is cut off: what does not fit beside the others stands in a block of its own."""
+    with desk() as found:
+        answer = found.type("simulate", "--policy", "neighbour-first", "--rivals", str(STORY), columns=80)
+    heads = [word for line in answer.out.splitlines() if line.startswith("POLICY") for word in line.split()]
+
+    assert "…" not in answer.out
+    assert {"recorded", "neighbour-first", "none", "threshold", "everything"} <= set(heads)
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
 def test_simulation_as_json_tells_outcomes_and_points() -> None:
     """Scripts get every number, and memory over time."""
     with desk() as found:
@@ -43,19 +54,21 @@ def test_simulation_draws_a_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "reason", "expected"),
     [
-        pytest.param(["--policy", "bold", str(STORY)], "neither a file", id="no such policy"),
-        pytest.param(["/nowhere/trace.jsonl"], "cannot be read", id="no such trace"),
-        pytest.param([__file__], "no reading of memory", id="no trace at all"),
+        pytest.param(
+            ["--policy", "bold", str(STORY)], "BAD_POLICY_FILE", "no policy of that name", id="no such policy"
+        ),
+        pytest.param(["/nowhere/trace.jsonl"], "SIMULATION_FAILED", "cannot be read", id="no such trace"),
+        pytest.param([__file__], "SIMULATION_FAILED", "no reading of memory", id="no trace at all"),
     ],
 )
-def test_simulation_that_cannot_be_made_says_why(words: list[str], expected: str) -> None:
+def test_simulation_that_cannot_be_made_says_why(words: list[str], reason: str, expected: str) -> None:
     """What the simulation complains of reaches the operator."""
     with desk() as found:
         answer = found.type("--json", "simulate", *words)
 
-    assert (1, "SIMULATION_FAILED") == (answer.exit_code, answer.error["reason"])
+    assert (1, reason) == (answer.exit_code, answer.error["reason"])
     assert expected in answer.error["message"]
 
 

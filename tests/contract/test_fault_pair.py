@@ -24,6 +24,7 @@ from tools.both import Both
 
 DAY_SECONDS = 86_400
 RECONNECTS = 1_000
+KILLS = 3
 QUICK = {
     "GREENROOM_DAEMON_POLICY__VALID_FOR_SECONDS": "2",
     "GREENROOM_DAEMON_POLICY__RENEWAL_SECONDS": "0.5",
@@ -142,24 +143,38 @@ def test_daemon_that_is_killed_at_any_moment_loses_nothing(pair: Pair) -> None:
     assert holder == pair.residency().holder_id
 
 
-def test_service_that_is_killed_while_it_speaks_is_governed_again(pair: Pair) -> None:
-    """Whoever listens learns that it is gone; the daemon outlives it and takes the next one as a new one."""
-    daemon = pair.daemon.pid
+def test_service_that_is_killed_at_any_moment_is_governed_again(pair: Pair) -> None:
+    """While it speaks, before and after; whoever listens learns it, and the daemon takes the next one as a new one."""
+    moments = random.Random(11)
+    daemon, spoken, endings = pair.daemon.pid, pair.speak(), []
+    for _ in range(KILLS):
+        before = instances(pair)
+        killer = threading.Timer(moments.uniform(0.0, 1.5), pair.service.signal, (signal.SIGKILL,))
+        killer.start()
+        endings.append(end_of_speech(pair))
+        killer.join()
+        pair.service.wait()
+        pair.service.start()
+        pair.wait_serving()
+        assert eventually(lambda old=before: pair.shown_governed() and not instances(pair) & old, within_seconds=40)
+
+    assert ([grpc.StatusCode.UNAVAILABLE] * KILLS, daemon) == (endings, pair.daemon.pid)
+    assert spoken == pair.speak()
+
+
+def end_of_speech(pair: Pair) -> grpc.StatusCode:
+    """Listen to a text that has no end until there is one, and return what it was."""
+    text = "This sentence will never end as it was meant to. " * 200
     with grpc.insecure_channel(pair.speech_address) as channel:
-        stub = tts_pb2_grpc.TextToSpeechServiceStub(channel)
-        call = stub.Synthesize(pb.SynthesizeRequest(text="This sentence will never end as it was meant to. " * 200))
-        next(call)
-        pair.service.signal(signal.SIGKILL)
+        call = tts_pb2_grpc.TextToSpeechServiceStub(channel).Synthesize(pb.SynthesizeRequest(text=text), timeout=60)
         with pytest.raises(grpc.RpcError) as raised:
             list(call)
-    pair.service.wait()
-    noticed = eventually(lambda: not pair.shown_governed())
-    pair.service.start()
-    pair.wait_serving()
+    return raised.value.code()
 
-    assert (grpc.StatusCode.UNAVAILABLE, True, daemon) == (raised.value.code(), noticed, pair.daemon.pid)
-    assert eventually(pair.shown_governed)
-    assert len(pair.speak()) > 10_000
+
+def instances(pair: Pair) -> set[str]:
+    """Return the services that the daemon shows, each by the name of its run."""
+    return {service.service_instance_id for service in pair.status().services}
 
 
 def test_sockets_that_are_deleted_come_back(pair: Pair) -> None:

@@ -1,6 +1,7 @@
 """The start of a real service with tiny weights: health, control and speech meanwhile, its end, and what stops it."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,34 @@ def test_service_that_loads_is_not_serving_and_tells_callers_to_come_back(loadin
     assert (STATUS.NOT_SERVING, ("UNAVAILABLE", "ENGINE_STARTING")) == (before, failure(refused.value))
     assert len(samples) > 24_000
     assert {"t3", "s3gen.flow", "s3gen.vocoder", "voice_encoder", "watermark.detector"} <= modules
+
+
+def test_service_under_a_service_manager_says_how_it_is(folder: Path) -> None:
+    """What is being loaded, ready once it speaks, alive while its event loop turns, stopping when it is told to."""
+    name = f"greenroom-test-{folder}"
+    both = Both(folder, service_env={"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "400000"})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(f"\0{name}")
+        ear.settimeout(60.0)
+        both.service.start()
+        try:
+            starting = said_until(ear, "READY=1")
+            serving = said_until(ear, *["WATCHDOG=1"] * 5)
+            both.service.signal(signal.SIGTERM)
+            stopping = said_until(ear, "STOPPING=1")
+        finally:
+            both.stop()
+
+    assert any(line.startswith("STATUS=the service is ") for line in starting)
+    assert "STATUS=0 sessions" in [*serving, *stopping]
+
+
+def said_until(ear: socket.socket, *last: str) -> list[str]:
+    """Return the lines that are said until all of these have been."""
+    lines: list[str] = []
+    while any(lines.count(line) < last.count(line) for line in last):
+        lines.extend(ear.recv(4096).decode().splitlines())
+    return lines
 
 
 def test_service_told_to_end_while_it_loads_ends_well(loading: Both) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from memory_daemon.marks import GPU_POLICY
+from tools.both import LOADING_SECONDS
+from tts_service.service_manager import STATUS_SECONDS
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 BINARIES = "/opt/greenroom/bin"
@@ -84,6 +86,15 @@ def test_watchdog_bites_after_directives_have_expired() -> None:
 
     assert ("notify", "always") == (unit["Type"], unit["Restart"])
     assert float(unit["WatchdogSec"]) > GPU_POLICY.valid_for_seconds
+
+
+def test_service_is_watched_by_what_it_says() -> None:
+    """It is ready when it speaks, and given time to load; its event loop may miss many words before it is killed."""
+    unit = settings("tts-service")
+
+    assert ("notify", "on-failure") == (unit["Type"], unit["Restart"])
+    assert float(unit["WatchdogSec"]) > 10 * STATUS_SECONDS
+    assert float(unit["TimeoutStartSec"]) >= LOADING_SECONDS
 
 
 def test_units_share_folders_and_leave_each_other_in_peace() -> None:

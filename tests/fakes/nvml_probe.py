@@ -2,13 +2,17 @@
 
 `python -m tests.fakes.nvml_probe [PATIENCE_SECONDS]` runs against whatever `libnvidia-ml.so.1` the loader finds: the
 fake one in tests, the driver's on a GPU. Commands: `devices`, `sample UUID`, `processes UUID`, `events`, `settle` (wait
-until no call hangs), `time UUID` (the median of 1,000 readings, in microseconds).
+until no call hangs), `time UUID` (the median of 1,000 readings, in microseconds), `times UUID` (1,000 readings each,
+without and with the thread that keeps a driver that hangs away from the loop, in microseconds), `v2 UUID` (whether the
+newer memory information is read), `driver` (the files of a CUDA driver that this process has mapped).
 """
 
 import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from memory_daemon.gpu_memory import GpuMemory
@@ -41,16 +45,32 @@ def answer(sampler: PatientSampler, gpus: GpuMemory, words: list[str]) -> Any:
                 time.sleep(0.01)
             return "settled"
         case ["time", uuid]:
-            return statistics.median(timed(sampler, DeviceId(uuid)) for _ in range(READINGS)) * 1e6
+            return statistics.median(timed(lambda: sampler.sample(DeviceId(uuid))) for _ in range(READINGS)) * 1e6
+        case ["times", uuid]:
+            return {
+                "reading": [timed(lambda: gpus.memory_bytes(DeviceId(uuid))) * 1e6 for _ in range(READINGS)],
+                "patient": [timed(lambda: sampler.sample(DeviceId(uuid))) * 1e6 for _ in range(READINGS)],
+            }
+        case ["v2", uuid]:
+            gpus.memory_bytes(DeviceId(uuid))
+            return bool(gpus._version)
+        case ["driver"]:
+            return mapped_cuda("self")
         case _:
             raise SystemExit(f"no such command: {words}")
 
 
-def timed(sampler: PatientSampler, device: DeviceId) -> float:
+def timed(read: Callable[[], object]) -> float:
     """Return how long one reading takes, in seconds."""
     begun_seconds = time.perf_counter()
-    sampler.sample(device)
+    read()
     return time.perf_counter() - begun_seconds
+
+
+def mapped_cuda(process: str) -> list[str]:
+    """Return the files of a CUDA driver or runtime that a process has mapped; NVML's are none of them."""
+    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
+    return sorted({line.split()[-1] for line in lines if "libcuda" in line})
 
 
 def main() -> None:

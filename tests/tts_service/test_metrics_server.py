@@ -28,11 +28,11 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     """Serve metrics of a registry's; all servers end with the test."""
     started = []
 
-    def serve(*collectors: Collector, address: str = "127.0.0.1:0") -> Any:
+    def serve(*collectors: Collector, address: str = "127.0.0.1:0", **spans: float) -> Any:
         registry = prometheus_client.CollectorRegistry()
         for each in collectors:
             registry.register(each)
-        server = request.param.MetricsServer(registry, address=address, rest_seconds=0.0)
+        server = request.param.MetricsServer(registry, address=address, rest_seconds=0.0, **spans)
         server.start()
         started.append(server)
         return server
@@ -129,6 +129,23 @@ def test_scraper_beyond_the_bound_is_hung_up_on(start: Start) -> None:
 
     assert b"" == said
     assert served_in_the_end(server)
+
+
+def test_scraper_that_trickles_is_hung_up_on(start: Start) -> None:
+    """Who never stops talking, and never comes to an end, is ended; what it would have held is free again."""
+    server = start(One(), scrape_seconds=0.2)
+    with dialled(server) as trickling, pytest.raises(OSError, match=r"Broken pipe|reset by peer"):
+        trickle(trickling)
+
+    assert 200 == asked(server)[0]
+
+
+def trickle(scraper: socket.socket) -> None:
+    """Say a request that goes on and on, as long as anybody listens."""
+    scraper.sendall(b"GET /metrics HTTP/1.1\r\nX-Patience: ")
+    for _ in range(int(PATIENCE_SECONDS / 0.01)):
+        scraper.sendall(b"x")
+        time.sleep(0.01)
 
 
 def served_in_the_end(server: Any) -> bool:

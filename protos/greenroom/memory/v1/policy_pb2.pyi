@@ -1727,6 +1727,7 @@ class Outcome(google.protobuf.message.Message):
     PREDICTION_HITS_FIELD_NUMBER: builtins.int
     POINTS_FIELD_NUMBER: builtins.int
     TRIMS_FIELD_NUMBER: builtins.int
+    SHIFTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The policy's name."""
     sent_away: builtins.int
@@ -1755,6 +1756,8 @@ class Outcome(google.protobuf.message.Message):
     """How many of them were used in time."""
     trims: builtins.int
     """How often services were asked for what their allocators keep."""
+    shifts: builtins.int
+    """Modules away from a GPU that went from host memory to disk, or back."""
     @property
     def duration(self) -> google.protobuf.duration_pb2.Duration:
         """How long the trace is."""
@@ -1812,9 +1815,10 @@ class Outcome(google.protobuf.message.Message):
         prediction_hits: builtins.int = ...,
         points: collections.abc.Iterable[global___OutcomePoint] | None = ...,
         trims: builtins.int = ...,
+        shifts: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "denied_duration", b"denied_duration", "duration", b"duration", "longest_wait", b"longest_wait", "wait_duration", b"wait_duration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "brought_home", b"brought_home", "busiest_minute_moves", b"busiest_minute_moves", "called_home", b"called_home", "denials", b"denials", "denied_duration", b"denied_duration", "directives", b"directives", "duration", b"duration", "longest_wait", b"longest_wait", "name", b"name", "points", b"points", "prediction_hits", b"prediction_hits", "predictions", b"predictions", "pushed_out", b"pushed_out", "refused_requests", b"refused_requests", "requests", b"requests", "sent_away", b"sent_away", "trims", b"trims", "wait_duration", b"wait_duration", "waits", b"waits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["below_critical", b"below_critical", "below_high", b"below_high", "below_low", b"below_low", "brought_home", b"brought_home", "busiest_minute_moves", b"busiest_minute_moves", "called_home", b"called_home", "denials", b"denials", "denied_duration", b"denied_duration", "directives", b"directives", "duration", b"duration", "longest_wait", b"longest_wait", "name", b"name", "points", b"points", "prediction_hits", b"prediction_hits", "predictions", b"predictions", "pushed_out", b"pushed_out", "refused_requests", b"refused_requests", "requests", b"requests", "sent_away", b"sent_away", "shifts", b"shifts", "trims", b"trims", "wait_duration", b"wait_duration", "waits", b"waits"]) -> None: ...
 
 global___Outcome = Outcome
 
