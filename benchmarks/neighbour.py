@@ -105,7 +105,7 @@ def sampler(options: argparse.Namespace, place: Path) -> dict[str, Any]:
 def _told_gpu(options: argparse.Namespace, folder: Path) -> dict[str, str]:
     if options.device == "cuda":
         return {}
-    from benchmarks.neighbour_booked import probe_environment  # noqa: PLC0415 - see `_machine`.
+    from benchmarks.neighbour_booked import probe_environment  # noqa: PLC0415 - the fakes are for rehearsals alone.
 
     return probe_environment(folder)
 
@@ -152,10 +152,10 @@ def _machine(options: argparse.Namespace, place: Path, plan: Plan) -> AbstractCo
     }
     environment = {f"GREENROOM_DAEMON_POLICY__{name}": f"{value}" for name, value in numbers.items()}
     if options.device == "cpu":
-        from benchmarks.neighbour_booked import booked_machine  # noqa: PLC0415 - see above.
+        from benchmarks.neighbour_booked import booked_machine  # noqa: PLC0415 - the fakes are for rehearsals alone.
 
         return booked_machine(place / "neighbour", environment)
-    from benchmarks.neighbour_served import served_machine  # noqa: PLC0415 - see above.
+    from benchmarks.neighbour_served import served_machine  # noqa: PLC0415 - it imports torch, which the rehearsal spares.
 
     return served_machine(place / "neighbour", options.cache, environment)
 

@@ -93,6 +93,8 @@ class SegmentRun(_Run):
         try:
             spoken = segment.speech.stages
             stages = (*spoken, MarkingStage(audio, self._heard, spoken))
+            # A stage in no turn would be left out, and the speech end early without a word.
+            assert all(any(stage.modules <= modules for modules in turns) for stage in stages)
             for modules in turns:
                 await self.lanes.through([stage for stage in stages if stage.modules <= modules], modules)
         finally:
