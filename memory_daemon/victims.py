@@ -53,9 +53,7 @@ def candidates(
         if _may_leave(state, seen, view, status)
         if critical or status.claims == 0
         for history in (state.services[view.service].modules[status.module],)
-        if takes_all
-        or (critical and not status.claims)
-        or history.been_for(residence_seconds, seen.sample.seconds)
+        if takes_all or (critical and not status.claims) or history.been_for(residence_seconds, seen.sample.seconds)
         if critical or last_use_age_seconds(status, seen.sample.unix_seconds) >= least_idle_seconds
     ]
     return tuple(sorted(found, key=_order))

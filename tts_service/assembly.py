@@ -26,7 +26,7 @@ from tts_service.residency.types import Tier
 from tts_service.residency.upkeep import StaticMarks, Upkeep, check_marks
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.session_limits import SessionLimits
-from tts_service.types import WATERMARK_ENCODER, ModuleName
+from tts_service.types import ModuleName
 from tts_service.workers import Workers
 
 _log = structlog.get_logger(__name__)
@@ -81,9 +81,8 @@ def residency_of(
 def warn_of_budget(residency: ResidencyManager, parts: EngineParts) -> None:
     """Say in the log that speech cannot be had within the budget, with what it needs; steps will be refused."""
     for name, model in parts.models.items():
-        modules = [spec.name for spec in parts.catalog if spec.name in {*model.modules, WATERMARK_ENCODER}]
         try:
-            residency.room.turns(modules)
+            residency.room.turns(model.step_modules)
         except ServiceError as error:
             _log.warning("budget_too_small_for_speech", model=name, message=error.message, **error.metadata)
 

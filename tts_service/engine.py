@@ -174,7 +174,7 @@ class Engine:
 
         Raises ServiceError DEVICE_MEMORY if it can never be had.
         """
-        return self.residency.room.turns([*self._models[model].modules, WATERMARK_ENCODER])
+        return self.residency.room.turns(self._models[model].step_modules)
 
     def turn(self, modules: frozenset[ModuleName], *, on_wait: OnWait) -> AbstractAsyncContextManager[None]:
         """Wait until steps with these modules are welcome, and have them so for a block."""

@@ -255,7 +255,6 @@ class World:
             status = service.modules[placement.module]
             if status.tier != placement.tier and not self._held_by(status, placement):
                 service.modules[status.module] = self._moved(service, status, placement.tier, Authority.DIRECTIVE)
-        self._shrink(service, service.budget_bytes, Authority.DIRECTIVE)
 
     def _make_room(self, service: WorldService, name: ModuleName) -> bool:
         """Have others leave so far that the budget holds a module too; tells whether it does."""
@@ -264,15 +263,15 @@ class World:
             return True
         if size_bytes + sum(each.home_bytes for each in service.modules.values() if each.pinned) > budget_bytes:
             return False
-        self._shrink(service, budget_bytes - size_bytes, Authority.DEMAND)
+        self._shrink(service, budget_bytes - size_bytes)
         return service.module_bytes + size_bytes <= budget_bytes
 
-    def _shrink(self, service: WorldService, budget_bytes: int | None, authority: Authority) -> None:
-        """Have modules leave until the budget holds the rest: the coldest first, claimed ones last, leased ones never."""
+    def _shrink(self, service: WorldService, budget_bytes: int) -> None:
+        """Have modules leave until the budget holds the rest: the coldest first, claimed ones last, no leased ones."""
         movable = [each for each in service.modules.values() if each.at_home and not each.pinned and not each.leases]
         for status in sorted(movable, key=lambda each: (each.claims > 0, each.last_use_unix_seconds or 0.0)):
-            if budget_bytes is not None and service.module_bytes > budget_bytes:
-                service.modules[status.module] = self._moved(service, status, status.away, authority)
+            if service.module_bytes > budget_bytes:
+                service.modules[status.module] = self._moved(service, status, status.away, Authority.DEMAND)
 
     def _held_by(self, status: ModuleStatus, placement: Placement) -> str:
         if placement.tier <= status.home:

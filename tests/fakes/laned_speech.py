@@ -14,7 +14,7 @@ import numpy as np
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechOutcome, Stage
 from tts_service.speech.watermark import WatermarkStream
-from tts_service.types import VOICE, ModuleName, Segment, Waveform
+from tts_service.types import VOICE, WATERMARK_ENCODER, ModuleName, Segment, Waveform
 
 TOKENS = ModuleName("tokens")
 PIECE_SAMPLES = 4_000
@@ -28,6 +28,7 @@ class LanedSpeech:
     """The model, and its one utterance; `counts` are the numbers of pieces of its segments."""
 
     modules = (TOKENS, VOICE)
+    step_modules = (frozenset({TOKENS}), frozenset({VOICE}), frozenset({WATERMARK_ENCODER}))
 
     def __init__(self, *counts: int) -> None:
         self.counts = counts

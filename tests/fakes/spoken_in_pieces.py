@@ -7,7 +7,7 @@ import numpy as np
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechOutcome, Stage
 from tts_service.speech.watermark import WatermarkStream
-from tts_service.types import VOICE, Segment, Waveform
+from tts_service.types import VOICE, WATERMARK_ENCODER, Segment, Waveform
 
 
 class PreparedSegment:
@@ -58,6 +58,7 @@ class PreparedSpeech:
     """A model and its one utterance at once: the segments' pieces, in the order in which segments begin."""
 
     modules = (VOICE,)
+    step_modules = (frozenset({VOICE}), frozenset({WATERMARK_ENCODER}))
 
     def __init__(self, *segments: Sequence[Waveform], outcome: SpeechOutcome | None = None) -> None:
         self.begun: list[PreparedSegment] = []

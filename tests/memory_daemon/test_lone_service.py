@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory_daemon.marks import HOST_POLICY, Mark
-from memory_daemon.types import HOST, Device, ModuleName, ModuleStatus, ServiceName, Tier, Urgency
+from memory_daemon.types import HOST, Device, ModuleName, ModuleStatus, ServiceName, Tier
 from tests.fakes.daemon_world import World, WorldMemory, WorldService
 
 SIZES = {"t3": 1000, "flow": 300, "vocoder": 100, "tokenizer": 500}

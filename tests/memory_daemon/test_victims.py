@@ -1,5 +1,7 @@
 """Which modules leave, and which one comes home."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -271,9 +273,7 @@ def test_victim_of_equal_values_is_one() -> None:
     assert all(isinstance(victim, Victim) for victim in first)
 
 
-@pytest.mark.parametrize(
-    ("claims", "rose_seconds", "found"), [(1, 99.5, {"m"}), (1, 90.0, set()), (0, 90.0, {"m"})]
-)
+@pytest.mark.parametrize(("claims", "rose_seconds", "found"), [(1, 99.5, {"m"}), (1, 90.0, set()), (0, 90.0, {"m"})])
 def test_claimed_module_that_was_called_back_stays_a_while_below_critical_unless_others_take_more(
     claims: int, rose_seconds: float, found: set[str]
 ) -> None:

@@ -15,17 +15,17 @@ class Room:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
 
-    def turns(self, modules: Sequence[ModuleName]) -> tuple[frozenset[ModuleName], ...]:
-        """Return modules, in the order of the data path, in groups that fit: one group, unless the budget is low.
+    def turns(self, steps: Sequence[frozenset[ModuleName]]) -> tuple[frozenset[ModuleName], ...]:
+        """Return what steps need, in the order of the data path, in groups that fit: one, unless the budget is low.
 
-        Raises ServiceError DEVICE_MEMORY if one of them does not fit even alone.
+        Raises ServiceError DEVICE_MEMORY if what a step needs does not fit even alone.
         """
         with self._guard.reading() as register:
             situation = register.situation
-        hopeless = too_large(situation, modules)
+        hopeless = too_large(situation, steps)
         if hopeless is not None:
             raise hopeless_error(hopeless, budget_bytes=budget_bytes(situation.wishes) or 0)
-        return module_turns(situation, modules)
+        return module_turns(situation, steps)
 
     def holds(self, modules: Collection[ModuleName]) -> bool:
         """Tell whether modules fit together."""

@@ -18,27 +18,26 @@ def fit_together(situation: Situation, modules: frozenset[ModuleName]) -> bool:
     return fits(situation, modules | pinned(situation.wishes, home=situation.home))
 
 
-def module_turns(situation: Situation, modules: Sequence[ModuleName]) -> tuple[frozenset[ModuleName], ...]:
-    """Cut modules, in the order of the data path, into as few groups as will do of modules that fit together.
+def module_turns(situation: Situation, steps: Sequence[frozenset[ModuleName]]) -> tuple[frozenset[ModuleName], ...]:
+    """Cut the modules of steps, in the order of the data path, into as few groups as will do that fit together.
 
-    The last group is the largest that can be: what it makes is heard while its turn still lasts. A module that does not
-    fit alone makes a group of its own; see `too_large`.
+    A step's own modules share a group: it needs them at once. The last group is the largest that can be: what it makes
+    is heard while its turn still lasts. A step that does not fit alone makes a group of its own; see `too_large`.
     """
     groups: list[frozenset[ModuleName]] = []
-    for module in reversed(modules):
-        if groups and fit_together(situation, groups[-1] | {module}):
-            groups[-1] |= {module}
+    for step in reversed(steps):
+        if groups and fit_together(situation, groups[-1] | step):
+            groups[-1] |= step
         else:
-            groups.append(frozenset({module}))
+            groups.append(step)
     return tuple(reversed(groups))
 
 
-def too_large(situation: Situation, modules: Sequence[ModuleName]) -> Hopeless | None:
-    """Return the largest of the modules if even alone it does not fit, with the bytes that it would need."""
+def too_large(situation: Situation, steps: Sequence[frozenset[ModuleName]]) -> Hopeless | None:
+    """Return the largest of the steps if it does not fit even alone, with the bytes that it would need."""
     kept = pinned(situation.wishes, home=situation.home)
-    needed = {module: bytes_of(situation, kept | {module}) for module in modules}
-    largest = max(modules, key=needed.__getitem__)
-    if fit_together(situation, frozenset({largest})):
+    largest = max(steps, key=lambda step: bytes_of(situation, kept | step))
+    if fit_together(situation, largest):
         return None
-    request = Request(ticket=0, modules=frozenset({largest}), holds=False)
-    return Hopeless(request=request, needed_bytes=needed[largest])
+    request = Request(ticket=0, modules=largest, holds=False)
+    return Hopeless(request=request, needed_bytes=bytes_of(situation, kept | largest))

@@ -8,7 +8,7 @@ import numpy as np
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechOutcome, Stage
 from tts_service.speech.watermark import WatermarkStream
-from tts_service.types import VOICE, Segment, Waveform
+from tts_service.types import VOICE, WATERMARK_ENCODER, Segment, Waveform
 
 
 class Voice(Protocol):
@@ -23,6 +23,7 @@ class BuiltinSpeech:
     """Speech with the built-in voice."""
 
     modules = (VOICE,)
+    step_modules = (frozenset({VOICE}), frozenset({WATERMARK_ENCODER}))
 
     def prepare_steps(self) -> Sequence[PrepareStep]:
         """Return nothing: there is nothing to prepare."""

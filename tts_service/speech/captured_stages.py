@@ -61,6 +61,7 @@ class CapturedStages:
             tokens=frozenset({T3}) | memory.token_scratch,
             mel=frozenset({S3GEN_FLOW}) | memory.sound_scratch,
             sound=frozenset({S3GEN_VOCODER}) | memory.sound_scratch,
+            marks=frozenset({WATERMARK_ENCODER}) | memory.sound_scratch,
         )
         self._model = model
         self._memory = memory

@@ -53,6 +53,7 @@ class ChatterboxSpeech:
         self.schedule = schedule or ChunkSchedule()
         self.stages = stages or EagerStages()
         self.modules = self.stages.modules.all
+        self.step_modules = self.stages.modules.steps
         self._voices = voices
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary

@@ -165,11 +165,16 @@ class PrepareStep:
 
 
 class SpeechModel(Protocol):
-    """A model that can be asked for. `modules` are what speech with it needs, in the order of the data path."""
+    """A model that can be asked for."""
 
     @property
     def modules(self) -> Sequence[ModuleName]:
         """The modules that speech with it needs, but for the watermark's, in the order of the data path."""
+        ...
+
+    @property
+    def step_modules(self) -> Sequence[frozenset[ModuleName]]:
+        """What a step of each stage needs at once, with that of the marks, in the order of the data path."""
         ...
 
     def prepare_steps(self) -> Sequence[PrepareStep]:

@@ -19,7 +19,7 @@ from tts_service.speech.speech_model import MarkStream, PrepareStep, Sound
 from tts_service.speech.speech_tokens import SpeechTokens, TokenFinish, TokenRequest
 from tts_service.speech.watermark import WatermarkStream
 from tts_service.speech.waveform import WaveformState, sound
-from tts_service.types import ModuleName
+from tts_service.types import WATERMARK_ENCODER, ModuleName
 
 
 class TokenStream(Protocol):
@@ -49,15 +49,21 @@ class TokenStream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageModules:
-    """What a step of each stage needs leased; what makes marks says that itself."""
+    """What a step of each stage needs leased."""
 
     tokens: frozenset[ModuleName] = frozenset({T3})
     mel: frozenset[ModuleName] = frozenset({S3GEN_FLOW})
     sound: frozenset[ModuleName] = frozenset({S3GEN_VOCODER})
+    marks: frozenset[ModuleName] = frozenset({WATERMARK_ENCODER})
+
+    @property
+    def steps(self) -> tuple[frozenset[ModuleName], ...]:
+        """All of them in the order of the data path, step by step."""
+        return (self.tokens, self.mel, self.sound, self.marks)
 
     @property
     def all(self) -> tuple[ModuleName, ...]:
-        """All of them in the order of the data path, weights before scratch memory."""
+        """All but what only marks need, in the order of the data path, weights before scratch memory."""
         weights = (T3, S3GEN_FLOW, S3GEN_VOCODER)
         return (*weights, *sorted((self.tokens | self.mel | self.sound) - frozenset(weights)))
 
