@@ -22,7 +22,8 @@ T3, FLOW = ModuleName("t3"), ModuleName("flow")
 
 def parts_of(modules: FakeModules) -> EngineParts:
     """Return the parts of a service whose model speaks with two modules."""
-    model: Any = SimpleNamespace(modules=frozenset({T3, FLOW}))
+    steps = tuple(frozenset({each}) for each in (T3, FLOW, WATERMARK_ENCODER))
+    model: Any = SimpleNamespace(modules=frozenset({T3, FLOW}), step_modules=steps)
     return EngineParts(
         catalog=modules.specs(rest_away={"encoder"}),
         offer=Offer(models=(), voices={}),
