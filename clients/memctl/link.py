@@ -45,6 +45,9 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
     # A channel that shared its connection with an earlier one would share that one's back-off too.
     ("grpc.use_local_subchannel_pool", 1),
+    # A call that meets a server on its way out is tried again within gRPC, and has been seen to hang there for ever,
+    # whatever its deadline.
+    ("grpc.enable_retries", 0),
 )
 _Answer = TypeVar("_Answer")
 
@@ -55,11 +58,12 @@ class StatusStream:
     `past` is memory before the first status, if it was asked for; it is there with that status.
     """
 
-    def __init__(self, call: "_StreamCall", *, peer: Peer, timeout_seconds: float) -> None:
+    def __init__(self, call: "_StreamCall", *, peer: Peer, timeout_seconds: float, hang_up: Callable[[], None]) -> None:
         self.past: tuple[MemoryPoint, ...] = ()
         self._call = call
         self._peer = peer
         self._timeout_seconds = timeout_seconds
+        self._hang_up = hang_up
 
     def __iter__(self) -> Iterator[Status]:
         patience_seconds = self._timeout_seconds
@@ -76,7 +80,7 @@ class StatusStream:
 
     def _next(self, patience_seconds: float) -> policy_pb2.WatchStatusResponse:
         """Return the next message; a timer hangs up when none comes, because gRPC's streams know no such limit."""
-        timer = threading.Timer(patience_seconds, self._call.cancel)
+        timer = threading.Timer(patience_seconds, self._give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -88,6 +92,11 @@ class StatusStream:
         finally:
             timer.cancel()
 
+    def _give_up(self) -> None:
+        """End the channel too: a stream that hangs within gRPC heeds nothing else."""
+        self._call.cancel()
+        self._hang_up()
+
     def __repr__(self) -> str:
         return f"<StatusStream {self._peer.path}>"
 
@@ -96,6 +105,7 @@ class PolicyLink:
     """Calls the memory daemon."""
 
     def __init__(self, channel: grpc.Channel, *, path: Path, timeout_seconds: float) -> None:
+        self._channel = channel
         self._stub = policy_pb2_grpc.PolicyServiceStub(channel)
         self._peer = Peer(name=DAEMON, path=path)
         self._timeout_seconds = timeout_seconds
@@ -125,7 +135,7 @@ class PolicyLink:
     def watch(self, *, past_seconds: float = 0.0) -> StatusStream:
         """Return statuses from now on, one a tick, and memory of so many seconds before them."""
         call = self._stub.WatchStatus(policy_pb2.WatchStatusRequest(past=duration_message(past_seconds)))
-        return StatusStream(call, peer=self._peer, timeout_seconds=self._timeout_seconds)
+        return StatusStream(call, peer=self._peer, timeout_seconds=self._timeout_seconds, hang_up=self._channel.close)
 
     def undo_policy(self, *, revision: int | None, etag: str, validate_only: bool, requested_by: str) -> UndoAnswer:
         """Take the newest change back, or all since a revision; RefusedError NOTHING_TO_UNDO or BAD_CONFIG."""

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from memctl.errors import UnreachableError
 from memctl.feed import StatusFeed
-from memctl.link import policy_link
+from memctl.link import StatusStream, policy_link
+from memctl.statuses import Peer
 from tests.fakes.fake_policy_service import FakeDaemon, serving
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.memctl_desk import Desk
@@ -272,10 +275,13 @@ def test_feed_stops_while_it_dials(desk: Desk) -> None:
     with serving(desk.policy_socket, desk.daemon):
         feed = feed_of(desk, 5.0)
         feed.start()
+        desk.daemon.free_bytes = 12_345
+        # A call that meets a server on its way out, in one process with it, has been seen to hang within gRPC.
+        heard = until(lambda: feed.glimpse().status.devices[0].free_bytes == 12_345)
     lost = until(lambda: feed.glimpse().line.attempts >= 2)
     feed.stop()
 
-    assert lost
+    assert (True, True) == (heard, lost)
     assert not feed._thread.is_alive()
 
 
@@ -308,3 +314,36 @@ def test_key_that_is_refused_says_why(desk: Desk) -> None:
         ended = one.end(signal.SIGINT)
 
     assert (15.0, 130) == (desk.daemon.policy.high.percent, ended)
+
+
+class DeafCall:
+    """A stream that hangs within gRPC: it heeds no cancellation, and ends when its channel is closed."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._closed = threading.Event()
+
+    def __next__(self) -> None:
+        """Wait for the channel's end."""
+        assert self._closed.wait(PATIENCE_SECONDS)
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """Note it, and go on hanging."""
+        self.cancelled = True
+
+    def close_channel(self) -> None:
+        """End."""
+        self._closed.set()
+
+
+def test_stream_that_hangs_within_grpc_is_given_up(tmp_path: Path) -> None:
+    """Cancelling it does nothing, so its channel is closed: a view must not stand still for ever."""
+    call = DeafCall()
+    peer = Peer(name="memory daemon", path=tmp_path / "policy.sock")
+    stream = StatusStream(call, peer=peer, timeout_seconds=0.05, hang_up=call.close_channel)
+
+    with pytest.raises(UnreachableError):
+        next(iter(stream))
+
+    assert call.cancelled

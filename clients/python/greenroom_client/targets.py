@@ -62,7 +62,10 @@ def channel_options(target: str, *, connect_timeout_seconds: float, version: str
         # No pings between calls, and no end to them while a session is silent (gRPC stops after two otherwise).
         ("grpc.keepalive_permit_without_calls", 0),
         ("grpc.http2.max_pings_without_data", 0),
-        # Retries are `retries.py`'s; a service that comes back is met within a second, not within gRPC's 20 s.
+        # Retries are `retries.py`'s alone. gRPC's own have been seen to hang for ever, deadline or not, for a call that
+        # meets a server on its way out.
+        ("grpc.enable_retries", 0),
+        # A service that comes back is met within a second, not within gRPC's 20 s.
         ("grpc.initial_reconnect_backoff_ms", 200),
         # Despite its name the time that one attempt to connect is given, handshake included.
         ("grpc.min_reconnect_backoff_ms", round(connect_timeout_seconds * 1000)),
