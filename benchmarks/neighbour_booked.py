@@ -25,6 +25,8 @@ SPEECH: Final = {"t3": 1_060 * MB, "flow": 300 * MB}
 
 STEP_SECONDS: Final = 0.04
 BOOKED_SECONDS: Final = 1.0
+TURN_STEPS: Final = 12
+"""A segment's tokens take about half a second."""
 PATIENT_STEPS: Final = 12
 """So many steps in a row without its modules, and a playback has run out of audio."""
 
@@ -75,7 +77,10 @@ class BookedGpu:
 
 
 class BookedSpeaker:
-    """Uses a fake service's modules at the pace of speech, and waits where there is no room for them to come home."""
+    """Uses a fake service's modules at the pace of speech, and waits where there is no room for them to come home.
+
+    Where the budget does not hold them together, they take turns, as a segment's stages do.
+    """
 
     def __init__(self, service: FakeService, modules: Mapping[str, int], free_bytes: Callable[[], int]) -> None:
         self.utterances: list[Utterance] = []
@@ -83,6 +88,7 @@ class BookedSpeaker:
         self._service = service
         self._modules = modules
         self._free_bytes = free_bytes
+        self._steps = 0
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
@@ -114,12 +120,20 @@ class BookedSpeaker:
                 began, underruns = time.time(), 0
 
     def _step(self) -> bool:
-        """Use every module; tells whether all could be used."""
-        for name, size_bytes in self._modules.items():
-            if self._service.tier(name) != residency_pb2.TIER_DEVICE and self._free_bytes() < size_bytes:
+        """Use every module, or the one whose turn it is; tells whether all could be used."""
+        self._steps += 1
+        for name in self._turn():
+            is_away = self._service.tier(name) != residency_pb2.TIER_DEVICE
+            if is_away and not (self._service.make_room(name) and self._free_bytes() >= self._modules[name]):
                 return False
             self._service.use(name)
         return True
+
+    def _turn(self) -> tuple[str, ...]:
+        names, budget_bytes = tuple(self._modules), self._service.budget_bytes
+        if budget_bytes is None or sum(self._modules.values()) <= budget_bytes:
+            return names
+        return (names[self._steps // TURN_STEPS % len(names)],)
 
 
 @contextmanager

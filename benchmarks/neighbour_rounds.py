@@ -185,9 +185,10 @@ class Rounds:
         return enough and free_bytes >= self._plan.step_bytes
 
     def _can_give(self, free_bytes: int, report: residency_pb2.ResidencyReport) -> bool:
-        """Tell whether a step would fit if the service gave all that it has."""
+        """Tell whether a step would fit if the service gave all but what one step of speech needs to go on."""
         held_bytes = _home_bytes(report)
-        return held_bytes > 0 and free_bytes + held_bytes >= self._plan.step_bytes
+        floor_bytes = max(each.home_bytes for each in report.modules)
+        return held_bytes > 0 and free_bytes + held_bytes - floor_bytes >= self._plan.step_bytes
 
     def _away(self) -> set[str]:
         return self._wanted - {each.module for each in _at_home(self._machine.report())}

@@ -95,7 +95,7 @@ class Director:
     ) -> None:
         """Issue the directive for what is wanted of a service, and hand it over unless it is a dry run."""
         wish = _wish(view, report, state, overrides)
-        last = self._issued.get(view.service)
+        last = _unsaid(self._issued.get(view.service), view.service, decision)
         issued = issue(last, wish, epoch=view.epoch, refusal=view.refusal, now_seconds=now.seconds)
         issued = replace(issued, sent=not policy.dry_run)
         if last is None or _name(issued) != _name(last):
@@ -184,6 +184,18 @@ def _wish(view: LinkView, report: ResidencyReport, state: DeviceState, overrides
         orders = known.orders
     own = {override.module: override for override in overrides if override.service == view.service}
     return compose(report.modules, orders, own, state.budgets.get(view.service))
+
+
+def _unsaid(last: Issued | None, service: ServiceName, decision: Decision) -> Issued | None:
+    """Return the last directive without what is ordered just now, so that it is said even where it was said before.
+
+    A module that left and was called back between two reports was told so already, and done with it.
+    """
+    if last is None:
+        return None
+    ordered = {module for name, module in (*decision.evict, *decision.restore) if name == service}
+    placements = tuple(each for each in last.wish.placements if each.module not in ordered)
+    return replace(last, wish=replace(last.wish, placements=placements))
 
 
 def _name(issued: Issued) -> tuple[int, int, bool]:

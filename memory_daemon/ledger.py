@@ -13,30 +13,41 @@ every reading. The rest is handed out in this order, each step shared fairly:
 Floors are promises: where they alone are too much, they are handed out all the same and the overdraft is told. A
 reservation is an upper bound: it says what a service may bring back on its own, not what it holds. Which modules leave
 when memory is short is decided across services by what their absence costs (`victims`).
+
+A service that is alone shares with nobody, but its requests would still bring back what has just been sent away for a
+neighbour, into the very memory that the neighbour takes next. So it gets a budget for as long as not all that it has
+would leave `critical` free (`alone`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from memory_daemon.modules import last_use_age_seconds
-from memory_daemon.orders import ServiceView
-from memory_daemon.types import ModuleState, ModuleStatus, ServiceName
+from memory_daemon.orders import Order, ServiceView
+from memory_daemon.types import ModuleName, ModuleState, ModuleStatus, ServiceName, Urgency
 
 KEEP_SHARE = 1 / 8
 """A budget that would change by less than this share is left as it is, so that noise sends no directives."""
 SLACK_SHARE = 1 / 16
 """So much of the pool is not handed out: it may shrink by that before budgets have to be divided anew."""
 
+NO_ORDERS: Mapping[ModuleName, Order] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one service needs of a device: `floor_bytes` for one utterance, what it holds, uses now, and weighs."""
+    """What one service needs of a device: `floor_bytes` for one utterance, what it holds, uses now, and weighs.
+
+    `staying_bytes`: what it holds or was called home, but for what was ordered away in a hurry.
+    """
 
     service: ServiceName
     floor_bytes: int
     held_bytes: int
     whole_bytes: int
     used_bytes: int = 0
+    staying_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +58,12 @@ class Reservations:
     overdraft_bytes: int = 0
 
 
-def claim_of(view: ServiceView, now_unix_seconds: float, expected_again_seconds: float) -> Claim:
+def claim_of(
+    view: ServiceView,
+    now_unix_seconds: float,
+    expected_again_seconds: float,
+    orders: Mapping[ModuleName, Order] = NO_ORDERS,
+) -> Claim:
     """Return what a service needs, as its report tells; a module is in use while it is expected to be used again."""
     modules = [status for status in view.report.modules if status.home == view.tier]
     used = [
@@ -64,6 +80,7 @@ def claim_of(view: ServiceView, now_unix_seconds: float, expected_again_seconds:
         held_bytes=reserved_bytes(view),
         whole_bytes=sum(status.home_bytes for status in modules),
         used_bytes=sum(status.home_bytes for status in used),
+        staying_bytes=sum(status.home_bytes for status in modules if _stays(status, orders.get(status.module))),
     )
 
 
@@ -78,9 +95,11 @@ def pool_bytes(claims: tuple[Claim, ...], *, free_bytes: int, critical_bytes: in
 
 
 def divided(before: Mapping[ServiceName, int], claims: tuple[Claim, ...], pool: int) -> Reservations:
-    """Return the budgets for a pool, those before where they are still right; nobody alone needs one."""
-    if len(claims) <= 1:
+    """Return the budgets for a pool, those before where they are still right; for one alone see `alone`."""
+    if not claims:
         return Reservations(budgets={})
+    if len(claims) == 1:
+        return alone(before, claims[0], pool)
     handed_out = reserve(claims, pool - int(pool * SLACK_SHARE))
     overdraft_bytes = max(0, sum(claim.floor_bytes for claim in claims) - pool)
     new = Reservations(budgets=handed_out.budgets, overdraft_bytes=overdraft_bytes)
@@ -112,6 +131,33 @@ def keep_or_renew(before: Mapping[ServiceName, int], new: Reservations, pool: in
         return new
     kept = all(abs(new.budgets[name] - budget) <= budget * KEEP_SHARE for name, budget in before.items())
     return Reservations(budgets=before, overdraft_bytes=new.overdraft_bytes) if kept else new
+
+
+def alone(before: Mapping[ServiceName, int], claim: Claim, pool: int) -> Reservations:
+    """Return the budget of a service that shares with nobody, none while there is room for all that it has.
+
+    It sends nothing away, because what has to leave is ordered: it bounds what requests bring back. Only the floor may
+    take more than the pool. One that is in force ends when there is room with the slack, so that noise changes nothing.
+    """
+    handed_out = pool - int(pool * SLACK_SHARE)
+    known = before.get(claim.service)
+    least = max(claim.floor_bytes, claim.staying_bytes)
+    if max(least, pool if known is None else handed_out) >= claim.whole_bytes:
+        return Reservations(budgets={})
+    new = max(least, handed_out)
+    kept = known is not None and least <= known <= max(least, pool) and abs(new - known) <= known * KEEP_SHARE
+    budget = known if known is not None and kept else new
+    return Reservations(budgets={claim.service: budget}, overdraft_bytes=max(0, claim.floor_bytes - pool))
+
+
+def _stays(status: ModuleStatus, order: Order | None) -> bool:
+    """Tell whether a module has its room, or was called home; what must leave whatever claims it has gives it up.
+
+    What is asked away below `low` may stay for as long as it is claimed, and must not be sent away for the budget.
+    """
+    if order is None or (order.leaves and order.urgency is Urgency.WHEN_UNCLAIMED):
+        return _takes_room(status)
+    return not order.leaves
 
 
 def _takes_room(status: ModuleStatus) -> bool:

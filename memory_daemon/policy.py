@@ -24,7 +24,7 @@ from typing import assert_never
 
 from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
 from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
-from memory_daemon.ledger import Reservations, claim_of, divided, pool_bytes, reserved_bytes
+from memory_daemon.ledger import claim_of, divided, pool_bytes, reserved_bytes
 from memory_daemon.marks import Policy, pressure_of, resolve
 from memory_daemon.masters import Shift, follow_host
 from memory_daemon.orders import (
@@ -97,6 +97,8 @@ def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tup
     if not scene.seen.confirmed:
         return before, replace(decision, resample=True)
     acted, acting = perform(checked, scene, action, decision)
+    # What was ordered away just now must not come back into what it gives.
+    acted = _with_budgets(acted, scene)
     settled = replace(acted, stuck=before.stuck and isinstance(action, Shift), last=scene.sample)
     reason = "; ".join(words for words in (outcome, acting.reason) if words)
     return settled, replace(acting, reason=reason, next_seconds=_next_seconds(settled, scene))
@@ -141,12 +143,9 @@ def _blind_words(state: DeviceState, failed: SampleFailed, *, gives_up: bool) ->
 def _note_sample(state: DeviceState, scene: Scene) -> DeviceState:
     low = scene.pressure in PRESSED
     since_seconds = scene.now_seconds if state.low_since_seconds is None else state.low_since_seconds
-    reservations = _reservations(state, scene)
     return replace(
-        state,
+        _with_budgets(state, scene),
         low_since_seconds=since_seconds if low else None,
-        budgets=reservations.budgets,
-        overdraft_bytes=reservations.overdraft_bytes,
         room=room_noted(state.room, scene.sample.free_bytes, scene.now_seconds),
         others=others_noted(
             state.others,
@@ -165,13 +164,16 @@ def _others_bytes(scene: Scene) -> int:
     return scene.sample.total_bytes - scene.sample.free_bytes - sum(map(reserved_bytes, scene.seen.services))
 
 
-def _reservations(state: DeviceState, scene: Scene) -> Reservations:
+def _with_budgets(state: DeviceState, scene: Scene) -> DeviceState:
     if scene.seen.frozen:
-        return Reservations(budgets=state.budgets, overdraft_bytes=state.overdraft_bytes)
-    again_seconds = scene.policy.expected_again_seconds
-    claims = tuple(claim_of(view, scene.sample.unix_seconds, again_seconds) for view in scene.seen.services)
+        return state
+    unix_seconds, again_seconds = scene.sample.unix_seconds, scene.policy.expected_again_seconds
+    claims = tuple(
+        claim_of(view, unix_seconds, again_seconds, state.services[view.service].orders) for view in scene.seen.services
+    )
     pool = pool_bytes(claims, free_bytes=scene.sample.free_bytes, critical_bytes=scene.marks.critical_bytes)
-    return divided(state.budgets, claims, pool)
+    found = divided(state.budgets, claims, pool)
+    return replace(state, budgets=found.budgets, overdraft_bytes=found.overdraft_bytes)
 
 
 def _verify(state: DeviceState, scene: Scene) -> tuple[DeviceState, str]:

@@ -44,7 +44,7 @@ def next_home(state: DeviceState, seen: Observation, *, room_bytes: int, policy:
         if _may_come(state, seen, view, status)
         for ground in (_ground(state, view, status, seen.sample, policy),)
         if status.pinned or ground is not None
-        if status.home_bytes <= min(room_bytes, _budget_room_bytes(state, view, room_bytes))
+        if status.home_bytes <= min(room_bytes, _budget_room_bytes(state, seen, view, room_bytes))
         if _history(state, view, status).been_for(policy.minimum_absence_seconds, seen.sample.seconds)
     ]
     return min(found, key=_order, default=None)
@@ -95,7 +95,10 @@ def _ground(
     return Ground.TIME_OF_DAY if is_expected else None
 
 
-def _budget_room_bytes(state: DeviceState, view: ServiceView, room_bytes: int) -> int:
+def _budget_room_bytes(state: DeviceState, seen: Observation, view: ServiceView, room_bytes: int) -> int:
+    """Return what a service's budget leaves it; the one of a service that is alone follows what is called home."""
+    if len(seen.services) == 1:
+        return room_bytes
     budget_bytes = state.budgets.get(view.service)
     return room_bytes if budget_bytes is None else budget_bytes - reserved_bytes(view)
 

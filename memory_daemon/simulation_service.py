@@ -1,8 +1,9 @@
 """A service as a policy meets it, in simulated time: what it does when it is told something, and when it is asked.
 
 It does what a real one does: restores take time, one after the other; what a step leases stays; what an utterance
-claims stays unless it is urgent; a pinned module stays; a request brings back what it needs whatever a directive says.
-A directive is a level: what it wants away leaves again as soon as it may. It knows no clock: time is an argument.
+claims stays unless it is urgent; a pinned module stays; a request brings back what it needs whatever a directive says,
+within the budget: others make room, and what does not fit together comes in turns, one after the other. A directive is
+a level: what it wants away leaves again as soon as it may. It knows no clock: time is an argument.
 """
 
 from collections.abc import Iterable, Mapping
@@ -99,14 +100,20 @@ class SimulatedService:
     def ask(self, uses: Mapping[ModuleName, int], free_bytes: int, now_seconds: float) -> float | None:
         """Use modules, and return how long that has to wait for restores; None if there is no room for them now."""
         wanted = [self._modules[name] for name in uses if name in self._modules]
-        missing = [module for module in wanted if not module.held_bytes]
+        turns = self._turns(wanted)
+        last = turns[-1] if turns else []
+        missing = [module for module in last if not module.held_bytes]
+        if any(not self._fits(turn) for turn in turns):
+            return None
         need_bytes = sum(module.home_bytes for module in missing) - free_bytes
         need_bytes -= self._use_kept(need_bytes)
         if need_bytes > 0 and not self._make_room(need_bytes, wanted, now_seconds):
             return None
+        passed_seconds = [self._pass(module, now_seconds) for module in wanted if module not in last]
+        self._keep_budget(now_seconds, beside=last)
         for module in missing:
             self._restore(module, Authority.DEMAND, now_seconds)
-        ends_seconds = max([module.ready_seconds or now_seconds for module in wanted], default=now_seconds)
+        ends_seconds = max([now_seconds, *passed_seconds, *(module.ready_seconds or 0.0 for module in last)])
         for module in wanted:
             module.uses += uses[module.module]
             module.last_use_seconds = ends_seconds
@@ -184,20 +191,48 @@ class SimulatedService:
                 need_bytes -= self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
         return True
 
-    def _keep_budget(self, now_seconds: float) -> None:
-        budget_bytes = self.wish.budget_bytes
-        if budget_bytes is not None:
-            for module in self._may_leave(now_seconds):
-                if self.held_bytes > budget_bytes:
-                    self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
+    def _turns(self, wanted: Iterable[SimulatedModule]) -> list[list[SimulatedModule]]:
+        """Cut modules into groups that the budget holds, the last the largest that can be."""
+        turns: list[list[SimulatedModule]] = []
+        for module in reversed(list(wanted)):
+            if turns and self._fits([module, *turns[0]]):
+                turns[0].insert(0, module)
+            else:
+                turns.insert(0, [module])
+        return turns
 
-    def _may_leave(self, now_seconds: float) -> list[SimulatedModule]:
-        idle = [
+    def _fits(self, modules: Iterable[SimulatedModule]) -> bool:
+        budget_bytes = self.wish.budget_bytes
+        needed = {one.module: one for one in (*modules, *(each for each in self._modules.values() if each.pinned))}
+        return budget_bytes is None or sum(module.home_bytes for module in needed.values()) <= budget_bytes
+
+    def _pass(self, module: SimulatedModule, now_seconds: float) -> float:
+        """Let a module have its turn, and make room for the next one; returns when it had come home."""
+        ready_seconds = module.ready_seconds or now_seconds
+        if not module.held_bytes:
+            ready_seconds = self._line_seconds = max(self._line_seconds, now_seconds) + module.way_home_seconds
+            self.moved.append(Moved(module=module.module, home=True, authority=Authority.DEMAND))
+            module.restores += 1
+        module.ready_seconds = None
+        self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
+        return ready_seconds
+
+    def _keep_budget(self, now_seconds: float, beside: Iterable[SimulatedModule] = ()) -> None:
+        """Send away what the budget does not hold beside what a request needs: colder first, claimed ones last."""
+        budget_bytes = self.wish.budget_bytes
+        if budget_bytes is None:
+            return
+        needed = {module.module: module for module in beside}
+        need_bytes = sum(module.home_bytes for module in needed.values() if not module.held_bytes)
+        for module in self._may_leave(now_seconds, claimed=True):
+            if self.held_bytes + need_bytes > budget_bytes and module.module not in needed:
+                self._evict(module, Tier(min(module.home + 1, Tier.DISK)), Authority.DEFAULT)
+
+    def _may_leave(self, now_seconds: float, *, claimed: bool = False) -> list[SimulatedModule]:
+        found = [
             module
             for module in self._modules.values()
-            if module.held_bytes
-            and not module.pinned
-            and not module.leased(now_seconds)
-            and not module.claimed(now_seconds)
+            if module.held_bytes and not module.pinned and not module.leased(now_seconds)
+            if claimed or not module.claimed(now_seconds)
         ]
-        return sorted(idle, key=lambda module: module.last_use_seconds or 0.0)
+        return sorted(found, key=lambda module: (module.claimed(now_seconds), module.last_use_seconds or 0.0))

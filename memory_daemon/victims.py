@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from memory_daemon.modules import cost_per_byte, last_use_age_seconds, measured_bytes_per_second
 from memory_daemon.orders import DeviceState, Observation, ServiceView
+from memory_daemon.others import rising
 from memory_daemon.regret import idle_seconds
 from memory_daemon.types import Authority, ModuleState, ModuleStatus, ServiceName
 
@@ -36,7 +37,12 @@ class Victim:
 def candidates(
     state: DeviceState, seen: Observation, *, residence_seconds: float, critical: bool
 ) -> tuple[Victim, ...]:
-    """Return the modules that may leave, cheapest first; below critical neither claims nor residence protect."""
+    """Return the modules that may leave, cheapest first; below critical neither claims nor residence protect.
+
+    Both together do while others stand still: a claimed module that was just called back would be called back again,
+    and nobody asks for its memory.
+    """
+    takes_all = critical and rising(state.others, seen.sample.seconds)
     speed = restore_speed(seen)
     least_idle_seconds = idle_seconds(state.regret, residence_seconds)
     found = [
@@ -47,7 +53,7 @@ def candidates(
         if _may_leave(state, seen, view, status)
         if critical or status.claims == 0
         for history in (state.services[view.service].modules[status.module],)
-        if critical or history.been_for(residence_seconds, seen.sample.seconds)
+        if takes_all or (critical and not status.claims) or history.been_for(residence_seconds, seen.sample.seconds)
         if critical or last_use_age_seconds(status, seen.sample.unix_seconds) >= least_idle_seconds
     ]
     return tuple(sorted(found, key=_order))

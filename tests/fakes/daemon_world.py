@@ -80,7 +80,12 @@ class WorldService:
     @property
     def held_bytes(self) -> int:
         """What its modules hold at home, and its allocator beside them; of that `stuck_bytes` cannot be given back."""
-        return self.kept_bytes + sum(status.home_bytes for status in self.modules.values() if status.at_home)
+        return self.kept_bytes + self.module_bytes
+
+    @property
+    def module_bytes(self) -> int:
+        """What its modules hold at home."""
+        return sum(status.home_bytes for status in self.modules.values() if status.at_home)
 
 
 class World:
@@ -230,7 +235,10 @@ class World:
         self.found[service.name] = replace(fresh, instance=service.instance + 1)
 
     def use(self, service: WorldService, name: ModuleName, times: int = 1) -> None:
-        """Let requests use a module: it comes home if it must."""
+        """Let requests use a module: it comes home if it must; one that the budget does not hold is not served."""
+        if not service.modules[name].at_home and not self._make_room(service, name):
+            self._say(f"{service.name}: no room for {name}")
+            return
         status = service.modules[name]
         if not status.at_home:
             status = self._moved(service, status, status.home, Authority.DEMAND)
@@ -247,6 +255,23 @@ class World:
             status = service.modules[placement.module]
             if status.tier != placement.tier and not self._held_by(status, placement):
                 service.modules[status.module] = self._moved(service, status, placement.tier, Authority.DIRECTIVE)
+
+    def _make_room(self, service: WorldService, name: ModuleName) -> bool:
+        """Have others leave so far that the budget holds a module too; tells whether it does."""
+        budget_bytes, size_bytes = service.budget_bytes, service.modules[name].home_bytes
+        if budget_bytes is None:
+            return True
+        if size_bytes + sum(each.home_bytes for each in service.modules.values() if each.pinned) > budget_bytes:
+            return False
+        self._shrink(service, budget_bytes - size_bytes)
+        return service.module_bytes + size_bytes <= budget_bytes
+
+    def _shrink(self, service: WorldService, budget_bytes: int) -> None:
+        """Have modules leave until the budget holds the rest: the coldest first, claimed ones last, no leased ones."""
+        movable = [each for each in service.modules.values() if each.at_home and not each.pinned and not each.leases]
+        for status in sorted(movable, key=lambda each: (each.claims > 0, each.last_use_unix_seconds or 0.0)):
+            if service.module_bytes > budget_bytes:
+                service.modules[status.module] = self._moved(service, status, status.away, Authority.DEMAND)
 
     def _held_by(self, status: ModuleStatus, placement: Placement) -> str:
         if placement.tier <= status.home:

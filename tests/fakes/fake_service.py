@@ -118,13 +118,33 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
         return self.modules[name].tier
 
     def use(self, name: str) -> None:
-        """Let a request use a module: it comes home if it must."""
+        """Let a request use a module: it comes home if it must, within the budget, for which others make room."""
         with self._changed:
             module = self.modules[name]
+            if not self.make_room(name):
+                self.violations.append(f"a budget that does not hold {name}")
             module.uses += 1
             module.last_use_unix_seconds = time.time()
             self._move(module, self._home)
             self._report()
+
+    def make_room(self, name: str) -> bool:
+        """Have others leave so far that the budget holds a module too, claimed ones last; tells whether it does."""
+        with self._changed:
+            module, budget_bytes = self.modules[name], self.budget_bytes
+            if budget_bytes is None or module.tier == self._home:
+                return True
+            if module.home_bytes > budget_bytes:
+                return False
+            self._shrink(budget_bytes - module.home_bytes)
+            return self._held_bytes() + module.home_bytes <= budget_bytes
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """Return the budget in force, None for none."""
+        reign = self._reign
+        last = reign.directives[-1] if reign is not None and reign.directives and self.is_in_force() else None
+        return last.budget_bytes if last is not None and last.HasField("budget_bytes") else None
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
         """Wait until something holds; False if it does not come true in time."""
@@ -241,7 +261,17 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             urgent = placement.urgency == residency_pb2.URGENCY_WHEN_UNLEASED
             if placement.tier == self._home or urgent or not module.claims:
                 self._move(module, placement.tier)
+        if directive.HasField("budget_bytes"):
+            self._shrink(directive.budget_bytes)
         self._report()
+
+    def _shrink(self, budget_bytes: int) -> None:
+        """Have modules leave until the rest is within a budget, the coldest first and claimed ones last."""
+        away = residency_pb2.TIER_HOST if self._home == residency_pb2.TIER_DEVICE else residency_pb2.TIER_DISK
+        at_home = [module for module in self.modules.values() if module.tier == self._home and not module.pinned]
+        for module in sorted(at_home, key=lambda each: (each.claims > 0, each.last_use_unix_seconds or 0.0)):
+            if self._held_bytes() > budget_bytes:
+                self._move(module, away)
 
     def _move(self, module: FakeModule, tier: residency_pb2.Tier.ValueType) -> None:
         if module.tier == tier:

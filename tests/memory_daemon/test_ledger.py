@@ -1,5 +1,6 @@
 """The ledger: reservations of services that share a device."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,15 +14,31 @@ from memory_daemon.ledger import (
     reserve,
     reserved_bytes,
 )
-from memory_daemon.types import ModuleState, ServiceName, Tier
+from memory_daemon.orders import Order
+from memory_daemon.types import ModuleState, ModuleStatus, ServiceName, Tier, Urgency
 from tests.fakes.memory_views import UNIX_SECONDS, away, module, service, used
 
 FIRST, SECOND = ServiceName("first"), ServiceName("second")
 
 
-def claim(service: ServiceName, *, floor: int = 0, held: int = 0, whole: int = 0, used: int = 0) -> Claim:
+def claim(
+    service: ServiceName, *, floor: int = 0, held: int = 0, whole: int = 0, used: int = 0, staying: int = 0
+) -> Claim:
     """Return a claim."""
-    return Claim(service=service, floor_bytes=floor, held_bytes=held, whole_bytes=whole, used_bytes=used)
+    return Claim(
+        service=service,
+        floor_bytes=floor,
+        held_bytes=held,
+        whole_bytes=whole,
+        used_bytes=used,
+        staying_bytes=staying,
+    )
+
+
+def order(*, leaves: bool, urgency: Urgency = Urgency.WHEN_UNCLAIMED) -> Order:
+    """Return an order for a module of 100 bytes, to disk or to host memory."""
+    tier = Tier.DISK if leaves else Tier.HOST
+    return Order(tier=tier, leaves=leaves, since_seconds=0.0, moves_before=0, size_bytes=100, urgency=urgency)
 
 
 @st.composite
@@ -97,7 +114,7 @@ def test_claim_of_a_report_tells_what_is_held_used_and_weighed() -> None:
     )
     actual = claim_of(view, UNIX_SECONDS, 600.0)
 
-    assert claim(view.service, floor=200, held=330, whole=370, used=170) == actual
+    assert claim(view.service, floor=200, held=330, whole=370, used=170, staying=330) == actual
 
 
 def test_claim_of_a_service_with_a_configured_floor_has_that() -> None:
@@ -122,9 +139,63 @@ def test_divided_hands_out_a_little_less_than_there_is() -> None:
     assert first == later
 
 
-def test_divided_for_one_service_hands_out_nothing() -> None:
-    """A service that is alone keeps its own budget."""
-    assert Reservations(budgets={}) == divided({FIRST: 5, SECOND: 5}, (claim(FIRST, whole=10),), 100)
+def test_divided_for_one_service_with_room_hands_out_nothing() -> None:
+    """A service that is alone keeps its own budget while all that it has leaves `critical` free."""
+    assert Reservations(budgets={}) == divided({SECOND: 5}, (claim(FIRST, whole=100),), 100)
+
+
+@pytest.mark.parametrize(
+    ("one", "pool", "budget"),
+    [
+        (claim(FIRST, floor=40, whole=1000, staying=0), 800, 750),
+        (claim(FIRST, floor=40, whole=1000, staying=790), 800, 790),
+        (claim(FIRST, floor=40, whole=1000, staying=900), 800, 900),
+        (claim(FIRST, floor=400, whole=1000, staying=100), 160, 400),
+        (claim(FIRST, floor=40, whole=1000, staying=1000), 800, None),
+    ],
+    ids=["the pool without the slack", "what stays", "never less than what stays", "the floor", "all of it"],
+)
+def test_divided_for_one_service_that_is_short_bounds_what_comes_back(
+    one: Claim, pool: int, budget: int | None
+) -> None:
+    """Requests bring back what leaves `critical` free, or what one step needs; a budget sends nothing away."""
+    assert budget == divided({}, (one,), pool).budgets.get(FIRST)
+
+
+def test_divided_for_one_service_with_noise_keeps_the_budget() -> None:
+    """A pool that breathes by less than the slack sends no directive."""
+    one = claim(FIRST, floor=40, whole=1000, staying=300)
+    budgets = divided({}, (one,), 800).budgets
+    actual = [divided(budgets, (one,), pool).budgets for pool in (760, 840, 751, 890, 800)]
+
+    assert [{FIRST: 750}] * 5 == actual
+
+
+def test_divided_for_one_service_ends_its_budget_only_when_there_is_room_with_the_slack() -> None:
+    """A pool that goes to and fro about what the modules weigh does not change the budget each time."""
+    one = claim(FIRST, whole=1000)
+    short = divided({}, (one,), 999).budgets
+    actual = [dict(divided(short, (one,), pool).budgets) for pool in (1000, 1060, 1070)]
+
+    assert [{FIRST: 937}, {FIRST: 937}, {}] == actual
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "staying"),
+    [
+        (module("m"), None, 100),
+        (away("m"), None, 0),
+        (away("m", state=ModuleState.RESTORING), None, 100),
+        (module("m"), order(leaves=True), 100),
+        (module("m"), order(leaves=True, urgency=Urgency.WHEN_UNLEASED), 0),
+        (away("m"), order(leaves=False), 100),
+    ],
+)
+def test_claim_of_a_service_tells_what_stays(status: ModuleStatus, given: Order | None, staying: int) -> None:
+    """What must leave in a hurry gives its room up; what may wait for its claims keeps it; what was called has it."""
+    orders = {} if given is None else {status.module: given}
+
+    assert staying == claim_of(service(status), UNIX_SECONDS, 600.0, orders).staying_bytes
 
 
 def test_divided_renews_budgets_below_a_floor_that_has_grown() -> None:

@@ -82,6 +82,42 @@ def test_request_for_modules_that_are_away_waits_for_one_restore_after_the_other
     assert waited == pytest.approx(restores[T3] + restores[FLOW])
 
 
+def test_request_brings_modules_home_in_turns_where_the_budget_does_not_hold_them_together() -> None:
+    """Each comes for its turn, the last ones stay, and the request waits for all of them."""
+    service = SimulatedService(came())
+    sizes = {one.module: one.home_bytes for one in modules()}
+    restores = {one.module: one.restore_seconds or 0.0 for one in modules()}
+    service.wish = away(*sizes, urgency=Urgency.WHEN_UNLEASED)
+    service.obey(0, 10.0)
+    service.wish = Wish(budget_bytes=max(sizes.values()))
+    waited = service.ask({T3: 1, FLOW: 1}, TOTAL_BYTES, 20.0)
+    service.settle(21.0)
+
+    assert waited == pytest.approx(restores[T3] + restores[FLOW])
+    assert (Tier.HOST, Tier.DEVICE) == (tiers(service, 21.0)[T3], tiers(service, 21.0)[FLOW])
+
+
+def test_request_within_a_budget_sends_others_away_though_they_are_claimed() -> None:
+    """A budget is a bound: what an utterance has an interest in makes room for what a step needs."""
+    service = SimulatedService(came())
+    service.wish = away(T3, urgency=Urgency.WHEN_UNLEASED)
+    service.obey(0, 10.0)
+    service.claim({FLOW: 1})
+    service.wish = Wish(budget_bytes=max(one.home_bytes for one in modules()))
+    waited = service.ask({T3: 1}, TOTAL_BYTES, 20.0)
+
+    assert waited
+    assert service.held_bytes <= (service.wish.budget_bytes or 0)
+
+
+def test_request_for_what_no_budget_holds_finds_no_memory() -> None:
+    """It waits until the budget is another, or is refused."""
+    service = SimulatedService(came())
+    service.wish = Wish(budget_bytes=1)
+
+    assert service.ask({T3: 1}, TOTAL_BYTES, 20.0) is None
+
+
 def test_request_pushes_the_coldest_idle_module_out_when_there_is_no_room() -> None:
     """A request may always bring back what it needs: its service gives up what it does not use."""
     service = SimulatedService(came())

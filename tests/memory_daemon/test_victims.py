@@ -1,11 +1,14 @@
 """Which modules leave, and which one comes home."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory_daemon.marks import HOST_POLICY
 from memory_daemon.orders import Observation, Order, ServiceView, with_orders
+from memory_daemon.others import Others
 from memory_daemon.restores import next_home
 from memory_daemon.types import Authority, ModuleName, ModuleState, ModuleStatus, ServiceName, Tier
 from memory_daemon.victims import Victim, batch, candidates, worthwhile
@@ -268,3 +271,17 @@ def test_victim_of_equal_values_is_one() -> None:
 
     assert first == second
     assert all(isinstance(victim, Victim) for victim in first)
+
+
+@pytest.mark.parametrize(("claims", "rose_seconds", "found"), [(1, 99.5, {"m"}), (1, 90.0, set()), (0, 90.0, {"m"})])
+def test_claimed_module_that_was_called_back_stays_a_while_below_critical_unless_others_take_more(
+    claims: int, rose_seconds: float, found: set[str]
+) -> None:
+    """Its next step would call it back again, and whoever stands still does not ask for its memory."""
+    before = known(seen(service(away("m")), now=98.0))
+    observation = seen(service(used("m", claims=claims)), now=100.0)
+    others = Others(peak_bytes=900, peak_at_seconds=100.0, rose_at_seconds=rose_seconds)
+    state = replace(known(observation, before), others=others)
+    actual = candidates(state, observation, residence_seconds=5.0, critical=True)
+
+    assert found == {one.status.module for one in actual}

@@ -370,3 +370,19 @@ def test_pinned_module_placed_away_while_it_loads_does_not_end_the_start(
     manager.load()
 
     assert "bc" == _settle(manager)
+
+
+def test_module_that_a_request_brought_back_leaves_for_a_new_hurried_directive_and_not_for_the_old_one(
+    manager: ResidencyManager, clock: ManualClock
+) -> None:
+    """Steps that follow each other do not lose it to the word before; the next word ends its stay."""
+    manager.set_directive(_directive(A, urgency=Urgency.WHEN_UNLEASED))
+    left = _settle(manager)
+    manager.prepare({A})
+    came = _settle(manager)
+    with manager.lease({A}, timeout_seconds=0):
+        clock.advance(0.1)
+    stayed = _settle(manager)
+    manager.set_directive(_directive(A, version=2, urgency=Urgency.WHEN_UNLEASED))
+
+    assert ("bc", "abc", "abc", "bc") == (left, came, stayed, _settle(manager))

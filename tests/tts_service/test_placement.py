@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.situations import NO_WISHES, directed, guest, situation
+from tts_service.residency.departures import directed as put_in_force
 from tts_service.residency.placement import SHORTAGE_SECONDS, Decision, decide
 from tts_service.residency.situation import Shortage, Situation
 from tts_service.residency.types import Authority, ModuleState, Tier, Urgency
@@ -220,6 +221,36 @@ def test_guest_stays_a_while_after_its_use(urgency: Urgency, now_seconds: float,
     decision = decide(given, now_seconds=now_seconds)
 
     assert (evicted, not evicted) == (_evicted(decision), ("a", "claimed") in _pending(decision))
+
+
+@pytest.mark.parametrize(
+    ("urgency", "leased", "evicted", "closed"),
+    [(HURRIED, "", "a", ""), (HURRIED, "a", "", "a"), (Urgency.WHEN_UNCLAIMED, "", "", "")],
+)
+def test_guest_leaves_at_the_end_of_its_lease_when_it_is_asked_to_in_a_hurry_again(
+    urgency: Urgency, leased: str, evicted: str, closed: str
+) -> None:
+    """A new directive was written by somebody who has seen it come back; it takes no new leases either."""
+    given = guest(situation("", wishes=directed("a", urgency=HURRIED), leased=leased), "a", since_seconds=100.0)
+    decision = decide(put_in_force(given, directed("a", urgency=urgency).directive), now_seconds=100.1)
+
+    assert (evicted, closed) == (_evicted(decision), "".join(decision.leaving))
+
+
+def test_guest_that_a_directive_asks_away_in_a_hurry_again_first_serves_who_waits() -> None:
+    """Its request is what brought it home."""
+    given = guest(situation("", wishes=directed("a", urgency=HURRIED), waiting=["a"]), "a", since_seconds=100.0)
+    decision = decide(put_in_force(given, given.wishes.directive), now_seconds=100.1)
+
+    assert ("", {"a"}) == (_evicted(decision), set(decision.ready))
+
+
+def test_module_that_must_leave_in_a_hurry_makes_the_room_that_a_budget_wants() -> None:
+    """It leaves when its lease ends, so that no other has to leave for the budget that comes with the order."""
+    wishes = directed("c", urgency=HURRIED, budget=30)
+    decision = decide(situation("abc", wishes=wishes, leased="c", last_use={"a": 1, "b": 2, "c": 3}), now_seconds=9.0)
+
+    assert ("", {"c"}) == (_evicted(decision), set(decision.leaving))
 
 
 def test_guest_makes_room_at_once_when_a_request_needs_it() -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from tts_service.residency.situation import Residence, Situation
-from tts_service.residency.types import Authority, Urgency
-from tts_service.residency.wishes import Wish, wish_for
+from tts_service.residency.types import Authority, Directive, Urgency
+from tts_service.residency.wishes import Wish, wish_for, with_directive
 from tts_service.types import ModuleName
 
 LEASED = "leased"
@@ -26,6 +26,21 @@ class Departure:
     obstacle: str | None = None
     due_seconds: float | None = None
     closes: bool = False
+
+
+def directed(situation: Situation, directive: Directive | None) -> Situation:
+    """Put a directive in force, or none. Which modules it wants away in a hurry are guests no more.
+
+    Whoever says so anew has seen who came back, and needs the memory now: such a module leaves at the end of a lease.
+    The word that a guest came back against does not end its stay, or every step of a turn would bring the module home
+    and lose it again until its governor has seen it.
+    """
+    placements = directive.placements if directive is not None else ()
+    hurried = {each.module for each in placements if each.urgency is Urgency.WHEN_UNLEASED}
+    residences = (
+        replace(each, guest=False) if each.guest and each.module in hurried else each for each in situation.residences
+    )
+    return replace(situation, residences=tuple(residences), wishes=with_directive(situation.wishes, directive))
 
 
 def can_go(departure: Departure) -> bool:
@@ -79,7 +94,7 @@ def _as_wished(situation: Situation, residence: Residence, wish: Wish, *, now_se
 def _stay_end_seconds(situation: Situation, residence: Residence, *, unhurried: bool) -> float | None:
     """Return until when a guest stays, which stands for the claim of the request that is likely to follow.
 
-    In a hurry, use does not extend it.
+    In a hurry, use does not extend it, and the next word to the same end ends it (see `directed`).
     """
     if not residence.guest:
         return None

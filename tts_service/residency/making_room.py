@@ -8,7 +8,8 @@ from tts_service.residency.situation import (
     growing_bytes,
     settled_home,
 )
-from tts_service.residency.wishes import budget_bytes
+from tts_service.residency.types import Urgency
+from tts_service.residency.wishes import budget_bytes, wish_for
 from tts_service.types import ModuleName
 
 
@@ -69,9 +70,14 @@ def _wanted(situation: Situation) -> frozenset[ModuleName]:
 
 
 def _warmth(situation: Situation, residence: Residence) -> tuple[bool, bool, bool, float, int]:
-    """Order modules from the first to leave to the last; of those never used, the later in the data path is colder."""
+    """Order modules from the first to leave to the last; of those never used, the later in the data path is colder.
+
+    Who leaves anyhow, and at the latest when its lease ends, makes the room that it leaves behind.
+    """
+    wish = wish_for(situation.wishes, residence.module, home=situation.home)
+    goes = wish is not None and wish.tier is not situation.home and wish.urgency is Urgency.WHEN_UNLEASED
     return (
-        residence.module not in situation.leaving,
+        residence.module not in situation.leaving and not goes,
         residence.module in situation.leases.claims,
         residence.module in situation.leases.held,
         situation.leases.last_use_seconds.get(residence.module, float("-inf")),

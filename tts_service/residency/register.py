@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tts_service.errors import ServiceError
 from tts_service.residency import growth, leases, waiting
-from tts_service.residency.departures import BUDGET, LEASED
+from tts_service.residency.departures import BUDGET, LEASED, directed
 from tts_service.residency.history import MoveTally
 from tts_service.residency.module_store import Brought
 from tts_service.residency.mover import Evicted
@@ -33,7 +33,7 @@ from tts_service.residency.situation import (
 )
 from tts_service.residency.types import Authority, Directive, ModuleState, Tier
 from tts_service.residency.waiting import Outcome, Waiter, WaitingRoom
-from tts_service.residency.wishes import Wishes, budget_bytes, pinned, with_directive
+from tts_service.residency.wishes import Wishes, budget_bytes, pinned
 from tts_service.types import ModuleName
 
 BROKEN = "broken"
@@ -157,7 +157,7 @@ class Register:
         before = self.situation.wishes
         if directive is None or before.directive is None or before.directive.epoch != directive.epoch:
             self.applied_version = 0
-        self.wish(with_directive(before, directive))
+        self.situation = directed(self.situation, directive)
         return tuple(module for module in before.placed if module not in self.situation.wishes.placed)
 
     def send_away(self, modules: Iterable[ModuleName], authority: Authority) -> tuple[ModuleName, ...]:
