@@ -66,13 +66,13 @@ async def spoken(stub: Any, config: Any, words: str, *, open_first: bool = True)
     Time counts from the last byte of text, in a session that is open; without `open_first`, from opening one, with
     configuration and text sent at once.
     """
-    call = stub.StreamingSynthesize()
-    opened = time.perf_counter()
-    await call.write(config)
-    if open_first:
-        await read_until(call, "session_started")
     arrivals: list[tuple[float, int]] = []
     with without_collections():
+        call = stub.StreamingSynthesize()
+        opened = time.perf_counter()
+        await call.write(config)
+        if open_first:
+            await read_until(call, "session_started")
         await call.write(text("u", words))
         began = time.perf_counter() if open_first else opened
         await call.write(end("u"))

@@ -14,6 +14,7 @@ from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODE
 from tts_service.models.chatterbox.t3_network import T3
 from tts_service.speech.chatterbox_segment import TOKENS_AT_ONCE, TURBO_TAIL
 from tts_service.speech.chatterbox_speech import model_settings, sampling_of
+from tts_service.speech.mel_chunks import ChunkSchedule
 from tts_service.speech.sampling import default_sampling
 from tts_service.speech.speech_model import SpeechGuard, all_ended, next_stage
 from tts_service.types import Waveform
@@ -110,6 +111,46 @@ def test_chunks_grow_over_the_utterance(english: TinyChatterbox) -> None:
     ]
 
     assert first[0] < second[0]
+
+
+def test_tokens_rest_while_the_first_sound_is_made(english: TinyChatterbox) -> None:
+    """With the first chunk handed over there is none to take until it sounds; from then on they run ahead again."""
+    utterance = english.speech.utterance(english.config())
+    segment = utterance.segment(segment_of(SECOND), 0)
+    tokens, mel, waveform = segment.stages
+    while not mel.has_step:
+        tokens.step(english.modules)
+    rested = [tokens.has_step]
+    mel.step(english.modules)
+    rested.append(tokens.has_step)
+    waveform.step(english.modules)
+    went_on = tokens.has_step
+    while not mel.has_step:
+        tokens.step(english.modules)
+
+    assert [False, False] == rested
+    assert went_on
+    assert tokens.has_step
+
+
+def test_tokens_go_on_when_the_first_chunk_makes_no_sound(
+    english: TinyChatterbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk too small for the vocoder's look-ahead brings nothing, and nobody waits for its sound."""
+    monkeypatch.setattr(english.speech, "schedule", ChunkSchedule(first_tokens=4, next_tokens=4))
+    segment = english.speech.utterance(english.config()).segment(segment_of(SECOND), 0)
+    tokens, mel, waveform = segment.stages
+    while not mel.has_step:
+        tokens.step(english.modules)
+    mel.step(english.modules)
+    first = waveform.step(english.modules)
+    went_on = tokens.has_step
+    rest = list(english.steps(segment))
+
+    assert first is not None
+    assert 0 == len(first)
+    assert went_on
+    assert sum(map(len, rest)) > 0
 
 
 def test_seed_decides_the_samples(english: TinyChatterbox) -> None:

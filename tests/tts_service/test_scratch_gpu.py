@@ -98,7 +98,7 @@ def test_nothing_of_matrix_products_stays_in_the_pool(weights: ArenaWeights, spa
     Mixed("long product", graphs, scale=8).capture()
     weights.evict(NAME)
     stream = graphs._recorder._stream  # type: ignore[attr-defined]
-    left = torch.randn(16, 1 << 16, device="cuda").half()
+    left = (torch.randn(16, 1 << 16, device="cuda") / 16).half()
     with torch.cuda.stream(stream):
         product = left @ left.mT
     torch.cuda.synchronize()
@@ -114,10 +114,10 @@ def test_pages_can_be_written_as_soon_as_they_are_taken(weights: ArenaWeights, s
     taken = pages.take(8)
     for page in taken:
         pages.tensor[page] = float(page)
-    sums = [float(pages.tensor[page].float().mean()) for page in taken]
+    written = [bool((pages.tensor[page] == page).all()) for page in taken]
     pages.give(taken)
     released_bytes = weights.trim()
 
-    assert [float(page) for page in taken] == sums
+    assert all(written)
     assert 8 * 8 * MIB == released_bytes
     assert before_bytes == torch.cuda.mem_get_info()[0]

@@ -13,6 +13,7 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.chatterbox_segment import ChatterboxSegment, SegmentSetting
+from tts_service.speech.device_voices import DeviceVoices
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of
 from tts_service.speech.session_config import SessionConfig, SettingValues
@@ -54,6 +55,7 @@ class ChatterboxSpeech:
         self.stages = stages or EagerStages()
         self.modules = self.stages.modules.all
         self.step_modules = self.stages.modules.steps
+        self.device_voices = DeviceVoices(device)
         self._voices = voices
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -88,13 +90,14 @@ class ChatterboxUtterance:
         self.config = config
         self.sampling = sampling_of(config.settings, speech.model)
         self.chunks = 0
+        self.has_sounded = False
         self._voice = voice
         self._is_there = False
 
     def voice(self) -> VoiceConditionals:
         """Return the voice on the device, which it reaches when it is first needed: by the first step for tokens."""
         if not self._is_there:
-            self._voice = self._voice.to(self.speech.device)
+            self._voice = self.speech.device_voices.there(self._voice)
             self._is_there = True
         return self._voice
 

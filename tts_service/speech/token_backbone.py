@@ -23,6 +23,8 @@ class T3Network(Protocol):
     hp: Any
     is_gpt: bool
     tfmr: Any
+    text_emb: Any
+    text_pos_emb: Any
     speech_emb: Any
     speech_pos_emb: Any
     speech_head: Any
@@ -31,6 +33,10 @@ class T3Network(Protocol):
         self, *, t3_cond: Any, text_tokens: torch.Tensor, speech_tokens: torch.Tensor, cfg_weight: float
     ) -> tuple[torch.Tensor, int]:
         """Return the embeddings (rows, positions, channels) before the first token, and how many are the voice's."""
+        ...
+
+    def prepare_conditioning(self, t3_cond: Any) -> torch.Tensor:
+        """Return the voice's embeddings (1, positions, channels)."""
         ...
 
 

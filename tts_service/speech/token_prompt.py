@@ -56,6 +56,29 @@ def prompt_embeddings(
     return torch.cat([embeddings, again], dim=1), span
 
 
+def voice_embeddings(t3: T3Network, voice: TokenVoice, exaggeration: float) -> torch.Tensor:
+    """Return the voice's part of the embeddings (1, positions, channels), which no text changes."""
+    voiced: torch.Tensor = t3.prepare_conditioning(_conditioning(voice, exaggeration, t3.speech_head.weight))
+    return voiced
+
+
+def embeddings_after(
+    t3: T3Network, voiced: torch.Tensor, text: torch.Tensor, *, cfg_weight: float
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Return what `prompt_embeddings` does, from the voice's part that is there already."""
+    rows = 2 if cfg_weight > 0 else 1
+    said = t3.text_emb(text.to(voiced.device)).expand(rows, -1, -1)
+    if not t3.is_gpt:
+        if rows > 1:
+            said = torch.stack([said[0], torch.zeros_like(said[0])])
+        said = said + t3.text_pos_emb.emb.weight[: len(text)]
+    start = token_embedding(t3, t3.hp.start_speech_token, position=0, rows=rows)
+    starts = [start] if t3.is_gpt else [start, start]
+    voice_positions = voiced.shape[1]
+    span = (voice_positions, voice_positions + len(text))
+    return torch.cat([voiced.expand(rows, -1, -1), said, *starts], dim=1), span
+
+
 def token_embedding(t3: T3Network, token: int, *, position: int, rows: int) -> torch.Tensor:
     """Return a speech token's embedding (rows, 1, channels) at a position of the speech."""
     embedding: torch.Tensor = t3.speech_emb.weight[token]

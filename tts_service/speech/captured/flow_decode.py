@@ -18,6 +18,7 @@ from tts_service.speech.captured.flow_estimator import Estimator, time_table
 from tts_service.speech.captured.flow_operations import FlowOperations
 from tts_service.speech.captured.flow_weights import encoder_weights, estimator_weights
 from tts_service.speech.captured.graphs import Graphs
+from tts_service.speech.captured.posting import post
 from tts_service.speech.mel_flow import FRAMES_PER_TOKEN, GUIDED_STEPS, MEANFLOW_STEPS, MelPrompt
 from tts_service.speech.random_source import MEL_BANDS
 
@@ -102,7 +103,7 @@ class FlowDecode:
         prompt_tokens, frames = len(prompt.tokens), noise.shape[1]
         count = prompt_tokens + len(tokens)
         counts = [count, len(prompt.mel), *[frames] * self._rows]
-        self._counts.copy_(torch.tensor(counts, dtype=torch.int32), non_blocking=True)
+        post(torch.tensor(counts, dtype=torch.int32), self._counts)
         self._tokens[:prompt_tokens].copy_(prompt.tokens, non_blocking=True)
         self._tokens[prompt_tokens:count].copy_(tokens, non_blocking=True)
         self._prompt[: len(prompt.mel)].copy_(prompt.mel, non_blocking=True)

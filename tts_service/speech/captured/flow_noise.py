@@ -3,6 +3,7 @@
 import torch
 
 from tts_service.speech.captured.graphs import Graphs, Work
+from tts_service.speech.captured.posting import post
 from tts_service.speech.mel import mel_noise
 from tts_service.speech.random_source import MEL_BANDS, CounterRandom, RandomSource, mel_noise_of
 
@@ -27,7 +28,7 @@ class CapturedNoise:
         assert self._draw is not None
         if not isinstance(random, CounterRandom) or prompt_frames + count > self._frames:
             return mel_noise(random, prompt_frames, start_frame, count)
-        self._place.copy_(torch.tensor([random.mel_key, prompt_frames, start_frame]), non_blocking=True)
+        post(torch.tensor([random.mel_key, prompt_frames, start_frame]), self._place)
         self._draw()
         return self._noise[:, : prompt_frames + count]
 

@@ -15,6 +15,7 @@ import torch
 
 from tts_service.speech.captured.graphs import Graphs, Work
 from tts_service.speech.captured.marks_windows import WINDOW_SAMPLES, cosines, marked_windows
+from tts_service.speech.captured.posting import post
 from tts_service.speech.watermark import BLOCK_SAMPLES
 
 BATCH_WINDOWS: Final = 8
@@ -80,10 +81,7 @@ class CapturedEncoder:
         empty = MarkWindow(start=0, sample_count=0, block_offset=0)
         rows = [*windows, *[empty] * (BATCH_WINDOWS - len(windows))]
         places = torch.tensor([[row.start, row.sample_count, row.block_offset] for row in rows], dtype=torch.int64).T
-        if self._places.is_cuda:
-            # Pinned, so that the copy waits for nothing; the allocator keeps it until the copy is done.
-            places = places.contiguous().pin_memory()
-        self._places.copy_(places, non_blocking=True)
+        post(places.contiguous(), self._places)
 
     def _work(self, encoder: Any) -> None:
         """Cut windows out of the span, mark them, and cut the blocks out of these."""

@@ -24,6 +24,7 @@ from tts_service.speech.captured.graphs import Graphs
 from tts_service.speech.captured.t3_choice import is_ordered
 from tts_service.speech.captured.t3_passes import Buckets, T3Passes, Ways
 from tts_service.speech.captured.t3_state import BURST_TOKENS, SlotState
+from tts_service.speech.captured.t3_voices import ShownVoices
 from tts_service.speech.captured.t3_weights import first_address, weights_of
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS, KeyValuePages
 from tts_service.speech.sampling import Sampling
@@ -63,6 +64,7 @@ class CapturedT3:
     ) -> None:
         slots = buckets.slots[-1]
         self.model = model
+        self.voices = ShownVoices()
         self._pages = pages
         self._state = SlotState.on(
             graphs, slots=slots, vocabulary=t3.speech_head.weight.shape[0], positions=MAX_POSITIONS

@@ -13,6 +13,7 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.captured.graphs import Graphs, Work
+from tts_service.speech.captured.posting import post
 from tts_service.speech.captured.t3_arithmetic import T3Arithmetic, Watched, prompt_logits, step_logits
 from tts_service.speech.captured.t3_state import ROWS, Batch, SlotState
 from tts_service.speech.captured.t3_weights import T3Weights
@@ -111,7 +112,7 @@ class T3Passes:
         partners = [place + (rows - 1) * bucket for place in range(bucket)]
         spare = [self._state.nobodys * ROWS] * (ROWS * self._most_slots - len(places))
         inputs = [*places, *spare, *partners, *[0] * (self._most_slots - bucket)]
-        self._inputs.copy_(torch.tensor(inputs, dtype=torch.int32))
+        post(torch.tensor(inputs, dtype=torch.int32), self._inputs)
         return bucket
 
     def step(self, bucket: int, rows: int, *, ordered: bool) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from tts_service.speech.alignment_guard import TAIL_TOKENS
 from tts_service.speech.captured.graphs import Graphs
+from tts_service.speech.captured.posting import post
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS
 from tts_service.speech.sampling import Sampling
 
@@ -123,22 +124,21 @@ class SlotState:
         self, slot: int, *, prompt: int, text_span: tuple[int, int], key: int, start_token: int, sampling: Sampling
     ) -> None:
         """Write a slot's numbers and settings for a prompt of so many positions; it has no pages yet."""
-        self.numbers[slot] = torch.tensor([prompt - 1, 0, start_token, key])
-        self.settings[slot] = torch.tensor(
-            [
-                sampling.temperature,
-                sampling.top_p,
-                sampling.min_p,
-                float(sampling.top_k),
-                sampling.repetition_penalty,
-                sampling.cfg_weight,
-            ]
-        )
+        post(torch.tensor([prompt - 1, 0, start_token, key]), self.numbers[slot])
+        settings = [
+            sampling.temperature,
+            sampling.top_p,
+            sampling.min_p,
+            float(sampling.top_k),
+            sampling.repetition_penalty,
+            sampling.cfg_weight,
+        ]
+        post(torch.tensor(settings), self.settings[slot])
         self.said[slot] = False
         self.said[slot, start_token] = True
         self.tables[slot * ROWS : slot * ROWS + ROWS] = NO_PAGE
         self.followed[slot] = 0.0
-        self.followed[slot, : Followed.POSITION] = torch.tensor(text_span, dtype=torch.float64)
+        post(torch.tensor(text_span, dtype=torch.float64), self.followed[slot, : Followed.POSITION])
         self.rules[slot] = Rule.FREE
 
     def set_pages(self, slot: int, rows: list[list[int]]) -> None:
@@ -146,7 +146,7 @@ class SlotState:
         table = torch.full((ROWS, self.tables.shape[1]), NO_PAGE, dtype=torch.int32)
         for row, pages in enumerate(rows):
             table[row, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
-        self.tables[slot * ROWS : slot * ROWS + ROWS] = table
+        post(table, self.tables[slot * ROWS : slot * ROWS + ROWS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

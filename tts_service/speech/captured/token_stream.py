@@ -19,7 +19,7 @@ from tts_service.speech.random_source import CounterRandom
 from tts_service.speech.speech_tokens import TokenFinish, TokenRequest, finish_after, token_limit
 from tts_service.speech.token_backbone import T3Network
 from tts_service.speech.token_guards import LoopWatch
-from tts_service.speech.token_prompt import prompt_embeddings
+from tts_service.speech.token_prompt import embeddings_after
 
 
 class CapturedTokens:
@@ -67,13 +67,8 @@ class CapturedTokens:
     def _begun(self, t3: T3Network, count: int) -> Slot:
         request = self._request
         with torch.inference_mode():
-            embeddings, text_span = prompt_embeddings(
-                t3,
-                request.voice,
-                request.text,
-                exaggeration=request.sampling.exaggeration,
-                cfg_weight=request.sampling.cfg_weight,
-            )
+            voiced = self._captured.voices.embeddings(t3, request.voice, request.sampling.exaggeration)
+            embeddings, text_span = embeddings_after(t3, voiced, request.text, cfg_weight=request.sampling.cfg_weight)
         slot = self._captured.begin(
             t3, embeddings, text_span=text_span, sampling=request.sampling, key=self._random.token_key, burst=count
         )

@@ -17,6 +17,7 @@ import torch
 
 from tts_service.speech import waveform
 from tts_service.speech.captured.graphs import Graphs, Work
+from tts_service.speech.captured.posting import post
 from tts_service.speech.captured.source_excitation import Excitation, SourceWindow, plain_excitation
 from tts_service.speech.captured.vocoder_layers import Decoder, predicted_f0
 from tts_service.speech.captured.vocoder_operations import Extent, PlainVocoderOperations, VocoderOperations
@@ -111,11 +112,7 @@ class CapturedVocoder:
     def _show(self, mel: torch.Tensor, source: torch.Tensor, numbers: list[int]) -> None:
         self._mel[:, : mel.shape[1]].copy_(mel)
         self._source[: len(source)].copy_(source)
-        shown = torch.tensor(numbers, dtype=torch.int64)
-        if self._numbers.is_cuda:
-            # Pinned, so that the copy waits for nothing; the allocator keeps it until the copy is done.
-            shown = shown.pin_memory()
-        self._numbers.copy_(shown, non_blocking=True)
+        post(torch.tensor(numbers, dtype=torch.int64), self._numbers)
 
     def _with_source(self, state: WaveformState, sure_end: int) -> WaveformState:
         """Return the state with the excitation up to the frame where f0 is sure."""
