@@ -35,6 +35,9 @@ from tts_service.models.chatterbox.network_size import NetworkSize
 RESULTS: Final = Path(__file__).with_name("results")
 MODELS: Final = (ChatterboxModel.ENGLISH, ChatterboxModel.TURBO)
 TAIL_CHARACTERS: Final = 3_000
+LOW_BUDGET_MIB: Final = {NetworkSize.FULL.value: "1300", NetworkSize.TINY.value: "16"}
+"""What T3 needs for a step, and little more: English holds 1,700 when all of it speaks."""
+
 
 console = Console(width=150)
 
@@ -54,11 +57,24 @@ def parts_of(options: argparse.Namespace) -> tuple[Part, ...]:
     """Return all parts as these options want them."""
     sized = ("--size", options.size, "--cache", str(options.cache))
     quick = ("--quick", "--starts", "1") if options.quick else ()
+    some = ("--cycles", "40", "--tokens", "40") if options.quick else ()
     cycles = ("--sizes", "256", "1024", "--moves", "60", "--cycles", "1000")
     t3 = ("--only", "steps,prompts", "--size", options.size, "--device", options.device)
     return (
         Part(name="moves", command=("arena_moves", *cycles), most_seconds=150, needs_gpu=True),
         Part(name="t3", command=("t3_speed", *t3), most_seconds=120),
+        Part(
+            name="captured",
+            command=("captured_speech", "--device", options.device, *sized, *some),
+            most_seconds=240,
+            model=ChatterboxModel.ENGLISH,
+        ),
+        Part(
+            name="low_memory",
+            command=("gpu_service", "--quick", "--starts", "1", "--budget-mib", LOW_BUDGET_MIB[options.size], *sized),
+            most_seconds=150,
+            model=ChatterboxModel.ENGLISH,
+        ),
         Part(
             name="plain",
             command=("gpu_service", "--plain", "--quick", "--starts", "1", *sized),

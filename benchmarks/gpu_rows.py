@@ -35,7 +35,9 @@ class Row:
 
     def shown(self, value: float) -> str:
         """Return a value of this row as people read it."""
-        digits = 0 if value >= 1_000 else 1 if value >= 10 else 3  # noqa: PLR2004  # What the eye can compare.
+        if 0 < abs(value) < 0.001:  # noqa: PLR2004  # What three places cannot show.
+            return f"{value:.1e} {self.unit}".rstrip()
+        digits = 0 if value >= 1_000 or value == int(value) else 1 if value >= 10 else 3  # noqa: PLR2004  # What the eye can compare.
         return f"{value:,.{digits}f} {self.unit}".rstrip()
 
     def fields(self) -> dict[str, Any]:
@@ -137,6 +139,27 @@ def _idle(found: Found) -> Row:
     return Row(value=found["english"]["device_mib"]["idle"], unit="MiB", peer=peer, most=600)
 
 
+def _cycles(found: Found) -> Row:
+    cycles = found["captured"]["cycles"]
+    spread = f"{cycles['cycles']:,} cycles in {cycles['utterances']} utterances, {cycles['samples']:,} samples"
+    return Row(value=cycles["changed"], unit="changed", spread=spread, most=0)
+
+
+def _captured_error(found: Found) -> Row:
+    fp32 = found["captured"]["fp32"]
+    spread = f"{fp32['tokens_same']} of {fp32['tokens_compared']} tokens the same"
+    return Row(value=max(fp32["mel"], fp32["waveform"]), unit="of peak", spread=spread, most=1e-3)
+
+
+def _low_memory(found: Found) -> Row:
+    low, usual = found["low_memory"], found["english"]
+    factor, first = low["real_time_factor"], low["first_audio"]["p50_ms"]
+    spread = (
+        f"first audio {first:,.0f} ms, peak {low['device_mib']['speaking']:,.0f} MiB, real-time factor {factor:.3f}"
+    )
+    return Row(value=float(low["speech_sha256"] != usual["speech_sha256"]), unit="changed", spread=spread, most=0)
+
+
 def _ready(found: Found) -> Row:
     start, plain = found["english"]["start"], _of(found, "plain", "start")
     share = start["VmHWM"] / start["weights_mib"]
@@ -174,4 +197,7 @@ _ROWS: Final[dict[str, tuple[Callable[[Found], Row], tuple[str, ...]]]] = {
     "device_mb_idle": (_idle, ("english/device_mib",)),
     "offload_chunk_ratio": (_offload_ratio, ("english",)),
     "ready_seconds": (_ready, ("english",)),
+    "cycles_changed": (_cycles, ("captured",)),
+    "captured_error": (_captured_error, ("captured",)),
+    "low_memory_changed": (_low_memory, ("low_memory/device_mib", "english")),
 }

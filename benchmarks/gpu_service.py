@@ -16,18 +16,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import torch
 
 from benchmarks.cached_weights import CACHE, cached_folder, synthetic_source
 from benchmarks.device_timeline import DeviceTimeline, draw_timeline
 from benchmarks.long_weights import long_folder
 from benchmarks.served_model import ServedModel
-from benchmarks.speaking import TEN_WORDS, Figures, end, read_until, stub_of, text, without_collections
+from benchmarks.speaking import TEN_WORDS, Figures, stub_of
+from benchmarks.timed_speech import bursts, spoken
 from benchmarks.trace_window import Worked, print_window
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
@@ -36,14 +35,8 @@ LONG_TEXT: Final = (
     "Every actor waits in the green room until a voice calls, and comes on stage in the time that a breath takes, "
     "speaks the line that was written for the evening, and goes back to wait where it is warm."
 )
-ENOUGH_SECONDS: Final = 0.1
-"""Of audio: 40 ms of fade, and 60 ms beyond."""
-
 TOKENS_PER_SECOND: Final = 25
 ENCODERS: Final = ("s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder", "watermark.detector")
-BURST_SECONDS: Final = 0.003
-"""Audio of one decode comes in pieces of 0.16 s, closer together than this."""
-
 PLAIN: Final = {
     "GREENROOM_SERVICE_RESIDENCY__ENABLED": "false",
     "GREENROOM_SERVICE_RESIDENCY__ARENAS": "false",
@@ -53,62 +46,13 @@ PLAIN: Final = {
 }
 """Everything off: the service then does what upstream does."""
 
+BUDGET: Final = "GREENROOM_SERVICE_RESIDENCY__BUDGET_BYTES"
+
 Phase = Callable[[str], None]
 """Hears what begins."""
 
 TRACES: Final = ("start_trace", "first_audio_trace", "wake_trace")
 """What the service did, kept beside the figures: to see where the time went."""
-
-
-async def spoken(stub: Any, config: Any, words: str, *, open_first: bool = True) -> dict[str, Any]:
-    """Speak one text; return first audio and end in seconds, and when samples came.
-
-    Time counts from the last byte of text, in a session that is open; without `open_first`, from opening one, with
-    configuration and text sent at once.
-    """
-    arrivals: list[tuple[float, int]] = []
-    with without_collections():
-        call = stub.StreamingSynthesize()
-        opened = time.perf_counter()
-        await call.write(config)
-        if open_first:
-            await read_until(call, "session_started")
-        await call.write(text("u", words))
-        began = time.perf_counter() if open_first else opened
-        await call.write(end("u"))
-        samples = 0
-        while True:
-            response = await call.read()
-            if response is grpc.aio.EOF:
-                raise RuntimeError(f"the stream ended: {await call.code()} {await call.details()}")
-            match response.WhichOneof("response"):
-                case "audio":
-                    samples += response.audio.sample_count
-                    arrivals.append((time.perf_counter() - began, samples))
-                case "utterance_done":
-                    break
-                case "utterance_error":
-                    raise RuntimeError(str(response.utterance_error))
-    await call.done_writing()
-    rate = 24_000
-    first = next((moment for moment, count in arrivals if count >= ENOUGH_SECONDS * rate), arrivals[-1][0])
-    return {
-        "began": began,
-        "first": first,
-        "seconds": arrivals[-1][0],
-        "speech_seconds": samples / rate,
-        "arrivals": arrivals,
-    }
-
-
-def bursts(arrivals: list[tuple[float, int]]) -> list[float]:
-    """Return the times between decodes: from one burst of pieces to the next."""
-    starts = [
-        moment
-        for number, (moment, _) in enumerate(arrivals)
-        if not number or moment - arrivals[number - 1][0] > BURST_SECONDS
-    ]
-    return [after - before for before, after in pairwise(starts)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +70,8 @@ class Setup:
         return self.served.config(self.voice, tokens=tokens, seed=seed)
 
 
-async def measure(served: ServedModel, rounds: int, phase: Phase, *, plain: bool) -> dict[str, Any]:
-    """Measure everything of one model; of a service with everything off, what it can do all the same."""
+async def measure(served: ServedModel, rounds: int, phase: Phase, *, moves: bool) -> dict[str, Any]:
+    """Measure everything of one model; without `moves`, what a service that is told nothing does."""
     found: dict[str, Any] = {}
     phase("load")
     began = time.perf_counter()
@@ -136,10 +80,10 @@ async def measure(served: ServedModel, rounds: int, phase: Phase, *, plain: bool
     async with stub_of(served.both.speech_address) as stub:
         phase("voice")
         setup = Setup(served=served, stub=stub, voice=await served.voice(stub), rounds=rounds, phase=phase)
-        if not plain:
+        if moves:
             await asyncio.to_thread(served.place, ENCODERS, away_tier())
         found |= await _speak(setup)
-        if not plain:
+        if moves:
             found |= await _move(setup)
     return found
 
@@ -157,6 +101,7 @@ async def _speak(setup: Setup) -> dict[str, Any]:
     ten = setup.config(tokens=10 * TOKENS_PER_SECOND, seed=2)
     runs = [await spoken(stub, ten, LONG_TEXT) for _ in range(max(2, setup.rounds // 4))]
     found["speech_seconds"] = runs[-1]["speech_seconds"]
+    found["speech_sha256"] = runs[-1]["sha256"]
     found["real_time_factor"] = statistics.median(each["seconds"] / each["speech_seconds"] for each in runs)
     setup.phase("speak")
     await spoken(stub, setup.config(tokens=20 * TOKENS_PER_SECOND, seed=3), LONG_TEXT)
@@ -246,6 +191,11 @@ async def _trace(served: ServedModel, begin_seconds: float, end_seconds: float) 
     return [asdict(each) for each in await asyncio.to_thread(served.window, begin_seconds, end_seconds)]
 
 
+def _service_env(options: argparse.Namespace) -> dict[str, str]:
+    budget = {} if options.budget_mib is None else {BUDGET: str(options.budget_mib << 20)}
+    return {**(PLAIN if options.plain else {}), **budget}
+
+
 def main() -> int:
     """Measure one model; print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,12 +206,14 @@ def main() -> int:
     parser.add_argument("--starts", type=int, default=2, help="the last is measured; the first one compiles kernels")
     parser.add_argument("--quick", action="store_true", help="few rounds, for a first look")
     parser.add_argument("--plain", action="store_true", help="with everything off: eager, fp32, nothing moves")
+    parser.add_argument("--budget-mib", type=int, help="modules come by turns within so much memory, and nothing else")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    moves = not options.plain and options.budget_mib is None
     folder = long_folder(cached_folder(synthetic_source(options.size), options.model, options.cache), options.model)
     place = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     served = ServedModel(
-        options.model, folder, place, device="cuda" if has_gpu else "cpu", service_env=PLAIN if options.plain else None
+        options.model, folder, place, device="cuda" if has_gpu else "cpu", service_env=_service_env(options)
     )
     rounds = 4 if options.quick else 24
     timeline = DeviceTimeline() if has_gpu else None
@@ -271,13 +223,13 @@ def main() -> int:
             # What the first start compiles is kept: it is told by itself.
             first.extend(served.start_and_stop() for _ in range(options.starts - 1))
         if timeline is None:
-            found = asyncio.run(measure(served, rounds, lambda _: None, plain=options.plain))
+            found = asyncio.run(measure(served, rounds, lambda _: None, moves=moves))
         else:
             with timeline:
-                found = asyncio.run(measure(served, rounds, timeline.begin, plain=options.plain))
+                found = asyncio.run(measure(served, rounds, timeline.begin, moves=moves))
             memory = timeline.timeline
             found["device_mib"] = {"speaking": memory.peak_mib("speak")}
-            if not options.plain:
+            if moves:
                 found["device_mib"]["idle"] = memory.last_mib("idle")
             if options.out:
                 draw_timeline(memory, options.out.with_suffix(".png"), title=f"{options.model}, load to wake")

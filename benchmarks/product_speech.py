@@ -88,7 +88,8 @@ class ProductSpeech:
     ) -> Spoken:
         """Speak TEXT as one segment; a chunk is there when the device has finished it."""
         began = time.perf_counter()
-        segment = self._speech.utterance(self._config(voice, seed, max_tokens)).segment(_SEGMENT, 0)
+        config = product_config(self._model, voice, seed, max_tokens)
+        segment = self._speech.utterance(config).segment(_SEGMENT, 0)
         pieces, times = [], []
         while (stage := next_stage(segment.stages)) is not None:
             piece = stage.step({name: modules[name] for name in stage.modules})
@@ -98,21 +99,23 @@ class ProductSpeech:
                 times.append(time.perf_counter() - began)
         return Spoken(samples=np.concatenate(pieces), chunk_seconds=tuple(times))
 
-    def _config(self, voice: str, seed: int, max_tokens: int | None) -> SessionConfig:
-        limit = {} if max_tokens is None else {"max_segment_tokens": max_tokens}
-        return SessionConfig(
-            model=self._model.value,
-            voice=voice,
-            language="en",
-            audio_format=AudioFormat(),
-            seed=seed,
-            speaking_rate=1.0,
-            text_aggregation=Aggregation.SERVER,
-            max_buffer_delay=3.0,
-            pacing=Pacing.NONE,
-            max_audio_ahead=4.0,
-            settings={**model_settings(self._model), **limit},
-        )
+
+def product_config(model: ChatterboxModel, voice: str, seed: int, max_tokens: int | None) -> SessionConfig:
+    """Return a configuration in force, unpaced, with the model's own settings."""
+    limit = {} if max_tokens is None else {"max_segment_tokens": max_tokens}
+    return SessionConfig(
+        model=model.value,
+        voice=voice,
+        language="en",
+        audio_format=AudioFormat(),
+        seed=seed,
+        speaking_rate=1.0,
+        text_aggregation=Aggregation.SERVER,
+        max_buffer_delay=3.0,
+        pacing=Pacing.NONE,
+        max_audio_ahead=4.0,
+        settings={**model_settings(model), **limit},
+    )
 
 
 def never_stop(t3: Any) -> None:

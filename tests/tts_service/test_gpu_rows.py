@@ -19,6 +19,7 @@ ENGLISH: dict[str, Any] = {
         "noise_p99_ratio": 1.1,
     },
     "device_mib": {"speaking": 2_100.0, "idle": 590.0},
+    "speech_sha256": "as it is",
 }
 UPSTREAM = {"wake_ms": 2_000.0, "first_audio_ms": 1_500.0, "real_time_factor": 0.47, "t3_step_ms": 16.5}
 
@@ -78,3 +79,26 @@ def test_row_where_more_is_better_is_missed_below_its_bound() -> None:
         row.is_met,
         row.fields(),
     )
+
+
+def test_speech_within_a_budget_must_be_the_same() -> None:
+    """One sample that differs misses the row, whatever the time it took."""
+    low = {"first_audio": TIMES, "real_time_factor": 0.3, "device_mib": {"speaking": 1_900.0}}
+    rows = [
+        rows_of({"english": ENGLISH, "low_memory": {**low, "speech_sha256": heard}})["low_memory_changed"]
+        for heard in ("as it is", "otherwise")
+    ]
+
+    assert [True, False] == [row.is_met for row in rows]
+
+
+def test_captured_speech_is_judged_by_what_changed_and_by_its_error() -> None:
+    """A thousand cycles may change nothing, and rounding may differ by a thousandth of the peak."""
+    captured = {
+        "cycles": {"cycles": 1_000, "utterances": 20, "samples": 9_600, "changed": 0},
+        "fp32": {"tokens_same": 120, "tokens_compared": 120, "mel": 2e-5, "waveform": 2e-3},
+    }
+    rows = rows_of({"captured": captured})
+
+    assert (True, False) == (rows["cycles_changed"].is_met, rows["captured_error"].is_met)
+    assert "2.0e-05 of peak" == rows["captured_error"].shown(2e-5)

@@ -19,11 +19,14 @@ from tts_service.speech.captured.t3_state import ROWS, Batch, SlotState
 from tts_service.speech.captured.t3_weights import T3Weights
 
 PROMPT_POSITIONS: Final = {
-    ChatterboxModel.ENGLISH: (64, 96, 128, 192, 256, 384),
-    ChatterboxModel.MULTILINGUAL: (64, 96, 128, 192, 256, 384),
+    ChatterboxModel.ENGLISH: (96, 160, 256, 384),
+    ChatterboxModel.MULTILINGUAL: (96, 160, 256, 384),
     ChatterboxModel.TURBO: (416, 448, 512, 640),
 }
-"""A voice takes 34 positions, Turbo's 376; a text's token about three letters, of which a segment has 300 at most."""
+"""A voice takes 34 positions, Turbo's 376; a text's token about three letters, of which a segment has 300 at most.
+
+A pass over 96 took 1.61 ms and over 384 2.44 (H100, English).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
