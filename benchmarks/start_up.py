@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +35,8 @@ import torch
 torch_seconds = time.perf_counter() - begin
 import tts_service.__main__
 service_seconds = time.perf_counter() - begin - torch_seconds
-from tts_service.models.chatterbox.upstream import upstream
-upstream("models.t3"); upstream("models.s3gen")
+from tts_service.models.chatterbox.packages import import_networks
+import_networks(lambda: None)
 upstream_seconds = time.perf_counter() - begin - torch_seconds - service_seconds
 print(f"torch {{torch_seconds:.2f}}  the service {{service_seconds:.2f}}  upstream {{upstream_seconds:.2f}}")
 """
@@ -72,22 +73,51 @@ def arenas(options: argparse.Namespace) -> None:
 
 def service(options: argparse.Namespace) -> None:
     """Start the service itself, and print when it was ready, how it came there, and the memory that this took."""
+    weight_bytes = sum((options.folder / file).stat().st_size for file in LAYOUTS[options.model].weight_files)
     for turn in range(2):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
             with log.open("w") as file:
-                began = time.perf_counter()
+                began = time.monotonic()
                 process = subprocess.Popen(_service_command(options, folder), stdout=file, stderr=subprocess.STDOUT)
                 try:
-                    seconds, peak_bytes, resident_bytes = _until_ready(process, log, began)
+                    seconds, memory = _until_ready(process, log, began)
                 finally:
                     process.send_signal(signal.SIGTERM)
                     process.wait(30)
+            peak_bytes, resident_bytes = max(each.peak for each in memory), memory[-1].anonymous + memory[-1].file
             print(
-                f"turn {turn}: ready {seconds:.2f} s, peak {peak_bytes / MIB:.0f} MiB, then {resident_bytes / MIB:.0f}"
+                f"turn {turn}: ready {seconds:.2f} s, peak {peak_bytes / MIB:.0f} MiB, "
+                f"{peak_bytes / weight_bytes:.2f} of the weights' {weight_bytes / MIB:.0f}, "
+                f"then {resident_bytes / MIB:.0f}"
             )
             for line in log.read_text().splitlines():
                 _show_event(line)
+            _show_spans(Path(folder) / "trace.json", began, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """A process's resident memory at a time of the machine's clock, and the highest until then."""
+
+    seconds: float
+    anonymous: int
+    file: int
+    peak: int
+
+
+def _show_spans(path: Path, began: float, memory: "list[_Memory]") -> None:
+    """Print the start's stages, from the beginning of the process, with the most memory of each."""
+    events = json.loads(path.read_text())["traceEvents"]
+    rows = {each["tid"]: each["args"]["name"] for each in events if each["ph"] == "M"}
+    print(f"   {'stage':28} {'on':8} {'from s':>7} {'takes s':>8} {'own MiB':>8} {'files MiB':>9}")
+    for each in sorted((each for each in events if each["ph"] == "X"), key=lambda each: float(each["ts"])):
+        on, begin, seconds = rows[each["tid"]], each["ts"] / 1e6, each["dur"] / 1e6
+        if on not in {"start", "device"}:
+            continue
+        seen = [one for one in memory if begin <= one.seconds <= begin + seconds]
+        own, files = (max((getattr(one, name) for one in seen), default=0) for name in ("anonymous", "file"))
+        print(f"   {each['name']:28} {on:8} {begin - began:7.2f} {seconds:8.2f} {own / MIB:8.0f} {files / MIB:9.0f}")
 
 
 def _show_event(line: str) -> None:
@@ -105,16 +135,24 @@ def _service_command(options: argparse.Namespace, folder: str) -> list[str]:
         *(sys.executable, "-W", "ignore", "-m", "tts_service"),
         *("--model", options.model.value, "--weights", str(options.folder), "--device", options.device),
         *("--speech-address", "127.0.0.1:0", "--control-socket", f"{folder}/control.sock", "--log-format", "json"),
+        *("--trace", f"{folder}/trace.json"),
     ]
 
 
-def _until_ready(process: "subprocess.Popen[bytes]", log: Path, began: float) -> tuple[float, int, int]:
+def _until_ready(process: "subprocess.Popen[bytes]", log: Path, began: float) -> tuple[float, list[_Memory]]:
+    """Return the seconds until it was ready, and its memory on the way, every 20 ms or so."""
+    memory: list[_Memory] = []
     while '"ready"' not in log.read_text():
-        if process.poll() is not None or time.perf_counter() - began > PART_SECONDS:
+        if process.poll() is not None or time.monotonic() - began > PART_SECONDS:
             raise RuntimeError(f"never ready:\n{log.read_text()[-3000:]}")
+        memory.append(_memory_of(process.pid))
         time.sleep(0.02)
-    seconds = time.perf_counter() - began
-    return seconds, _status_bytes("VmHWM", process.pid), _status_bytes("VmRSS", process.pid)
+    return time.monotonic() - began, [*memory, _memory_of(process.pid)]
+
+
+def _memory_of(pid: int) -> _Memory:
+    anonymous, file, peak = (_status_bytes(name, pid) for name in ("RssAnon", "RssFile", "VmHWM"))
+    return _Memory(time.monotonic(), anonymous, file, peak)
 
 
 def _read(options: argparse.Namespace) -> None:

@@ -88,7 +88,6 @@ def _network(model: ChatterboxModel, precision: Precision, size: NetworkSize, de
     t3 = t3.to_empty(device=device)
     if frequencies is not None:
         t3.tfmr.rotary_emb.inv_freq.copy_(frequencies)
-        t3.tfmr.rotary_emb.original_inv_freq.copy_(frequencies)
     generator = torch.Generator(device).manual_seed(7)
     for name, weight in t3.named_parameters():
         if weight.ndim < 2:  # noqa: PLR2004  # Norms and biases.

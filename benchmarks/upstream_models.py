@@ -9,6 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from benchmarks.upstream_t3 import upstream_twin
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.conditionals import read_conditionals
 from tts_service.models.chatterbox.layout import CONDITIONALS_FILE
@@ -57,7 +58,7 @@ def upstream_assembled(folder: Path, model: ChatterboxModel, device: str = "cpu"
     conditionals = module.Conditionals(module.T3Cond(**voice.t3), dict(voice.gen)).to(device)
     with _unmarked(folder, model) as made:
         theirs = made(
-            weights.load(T3).to(device),
+            upstream_twin(weights.load(T3).to(device)),
             _s3gen(weights, meanflow=model is ChatterboxModel.TURBO).to(device),
             weights.load(VOICE_ENCODER).to(device),
             load_text_tokenizer(folder, model),

@@ -1,6 +1,8 @@
 """From settings to the parts of a service: what speaks is chosen, its weights are found or made, and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import structlog
 import torch
@@ -8,11 +10,12 @@ import torch
 from tts_service.chatterbox_engine import chatterbox_parts
 from tts_service.config import ServiceConfig
 from tts_service.engine_choice import EngineChoice, choose_engine
-from tts_service.engine_parts import EngineParts, builtin_parts
+from tts_service.engine_parts import EngineParts
 from tts_service.load_progress import LoadProgress
-from tts_service.machine import settle_context, weights_for
+from tts_service.machine import open_device, weights_for
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.loading import ModelWeights, open_weights
+from tts_service.models.chatterbox.packages import import_networks, refuse_missing_packages
 from tts_service.models.chatterbox.running_form import RunningForm
 from tts_service.models.chatterbox.sources import (
     HubSource,
@@ -43,11 +46,31 @@ def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
     if choice.model is None and config.download:
         _log.warning("nothing_to_download", reason=choice.reason, way_out="name a model with --model")
     if choice.model is None:
+        from tts_service.builtin_engine import builtin_parts  # noqa: PLC0415  # onnxruntime and SciPy, for this only.
+
         return builtin_parts(cache_dir, reason=choice.reason)
-    settle_context(torch.device(choice.device))
-    forms = running_forms(config.precision, torch.device(choice.device))
-    weights = _weights(source, choice.model, forms, config, progress)
+    refuse_missing_packages()
+    device = torch.device(choice.device)
+    with _device_opening(device, progress):
+        weights = _weights(source, choice.model, running_forms(config.precision, device), config, progress)
     return _parts(choice, weights, config, progress)
+
+
+@contextmanager
+def _device_opening(device: torch.device, progress: LoadProgress) -> Iterator[None]:
+    """Open a GPU in a thread while the block runs: the driver takes a second or more for it, and no Python.
+
+    At the end of the block the device is open. What went wrong there is raised, unless the block failed itself.
+    """
+
+    def opened() -> None:
+        with progress.span("opening the device", on="device"):
+            open_device(device)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="device") as opener:
+        opening = opener.submit(opened)
+        yield
+        opening.result()
 
 
 def _weights(
@@ -59,6 +82,8 @@ def _weights(
 ) -> ModelWeights:
     fetched = progress.stage(_fetching(source))
     folder = weights_folder(source, model, cache_folder=config.effective_cache_dir, progress=fetched)
+    tell = progress.stage("importing upstream")
+    import_networks(lambda: tell(0, 0))
     progress.stage("checking weights")
     weights = open_weights(folder, model, forms=forms)
     precisions = {name: str(form.precision) for name, form in forms.items()}

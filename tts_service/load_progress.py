@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import structlog
@@ -67,6 +67,10 @@ class LoadProgress:
             self._stage, self._done_bytes, self._total_bytes = name, 0, 0
         self._tell(0, 0)
         return self._tell
+
+    def span(self, name: str, *, on: str) -> AbstractContextManager[None]:
+        """Return a block whose time is kept beside the stages: what is done meanwhile, in a row of its own."""
+        return self._spans.span(name, on=on)
 
     def modules(self, byte_counts: Mapping[ModuleName, int]) -> None:
         """Begin the stage in which these modules are loaded, each of them once."""

@@ -10,7 +10,7 @@ from tts_service.load_progress import LoadProgress, StartEndedError
 Result = TypeVar("Result")
 
 END_SECONDS = 20.0
-"""How long a step that is to end may take to notice. Importing upstream's package takes about 5 s and cannot hear."""
+"""How long a step that is to end may take to notice. Importing a package takes seconds, and hears of it after each."""
 
 
 async def run_loading(

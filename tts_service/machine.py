@@ -12,7 +12,8 @@ from tts_service.residency.cuda_driver import lower_context_limits
 from tts_service.residency.device_tensors import DeviceTensors
 from tts_service.residency.device_weights import device_weights
 from tts_service.residency.free_host_memory import free_host_bytes
-from tts_service.residency.mover import DeviceWeights, Mover
+from tts_service.residency.moved_memory import DeviceWeights
+from tts_service.residency.mover import Mover
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import Device, Tier
 from tts_service.spans import NO_SPANS, SpanLog
@@ -55,17 +56,28 @@ def settle_libraries(environment: MutableMapping[str, str]) -> None:
     """Say how CUDA's libraries and torch are to use memory, where nobody has said it; before either computes.
 
     On a Hopper, each thread and stream that multiplies matrices gets 32 MiB to work in, twice: from cuBLAS, and for
-    cuBLASLt. Here both share 8 MiB, which is what other GPUs have.
+    cuBLASLt. Here both share 8 MiB, which is what other GPUs have. Torch takes memory for whatever is smaller than
+    10 MiB in pieces of 20; with one such thing in it, 12 of them are for nothing.
     """
     environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
     environment.setdefault("CUBLASLT_WORKSPACE_SIZE", "8192")
     environment.setdefault("TORCH_CUBLASLT_UNIFIED_WORKSPACE", "1")
+    if "PYTORCH_CUDA_ALLOC_CONF" not in environment:
+        environment.setdefault("PYTORCH_ALLOC_CONF", "large_segment_size_mb:12")
 
 
 def settle_context(device: torch.device) -> None:
     """Make a GPU's context small, before torch makes it; elsewhere this does nothing."""
     if device.type == "cuda":
         _log.info("context_limits", **lower_context_limits(device.index or 0))
+
+
+def open_device(device: torch.device) -> None:
+    """Make a GPU's context, a small one, and let torch find it; elsewhere this does nothing."""
+    settle_context(device)
+    if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's.
+        torch.cuda.mem_get_info(device)
 
 
 def weights_for(

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.upstream_t3 import upstream_twin
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import upstream
 from tts_service.speech.random_source import UpstreamRandom
@@ -50,7 +51,7 @@ def upstream_run(t3: Any, request: TokenRequest, seed: int) -> Decoded:
 
     Text has two rows, as upstream's loop needs even where `cfg_weight` is 0: the second then changes nothing.
     """
-    t3 = copy.deepcopy(t3)
+    t3 = upstream_twin(copy.deepcopy(t3))
     recorder = LogitsRecorder(t3)
     sampling = request.sampling
     conditioning = upstream_conditioning(request.voice, sampling.exaggeration)
@@ -81,7 +82,7 @@ def upstream_run(t3: Any, request: TokenRequest, seed: int) -> Decoded:
 
 def our_run(t3: Any, request: TokenRequest, seed: int) -> tuple[Decoded, SpeechTokens]:
     """Run our loop on a copy, with the same random numbers; the guards are as the request has them."""
-    t3 = copy.deepcopy(t3)
+    t3 = upstream_twin(copy.deepcopy(t3))
     recorder = LogitsRecorder(t3)
     stream = SpeechTokens(request, UpstreamRandom(torch.Generator().manual_seed(seed)))
     while stream.finish is None:

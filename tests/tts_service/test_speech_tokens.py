@@ -105,7 +105,7 @@ def _traces(t3: Any) -> tuple[object, ...]:
     gc.collect()
     hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in t3.modules())
     tensors = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
-    return hooks, len(list(t3.modules())), list(t3.state_dict()), t3.cfg.to_dict(), t3.cfg._attn_implementation, tensors
+    return hooks, len(list(t3.modules())), list(t3.state_dict()), t3.cfg, tensors
 
 
 @every_model

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.upstream_t3 import upstream_twin
 from tests.fakes.tiny_t3 import STOP, tiny_t3, tiny_text, tiny_voice
 from tests.fakes.upstream_tokens import our_run, upstream_conditioning, upstream_run
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -76,7 +77,7 @@ def test_logits_token_by_token_equal_those_of_one_pass(model: ChatterboxModel, g
         embeddings += [token_embedding(t3, each, position=at, rows=rows) for at, each in enumerate(forced, start=1)]
         cache = KeyValueCache()
         ours = [t3.speech_head(run_backbone(t3, each, cache)[0]) for each in embeddings]
-        hidden = t3.tfmr(inputs_embeds=torch.cat(embeddings, dim=1), use_cache=False).last_hidden_state
+        hidden = upstream_twin(t3).tfmr(inputs_embeds=torch.cat(embeddings, dim=1), use_cache=False).last_hidden_state
         theirs = t3.speech_head(hidden[:, prompt.shape[1] - 1 :])
 
     assert (torch.stack(ours, dim=1) - theirs).abs().max() < TOLERANCE

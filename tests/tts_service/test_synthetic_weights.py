@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from benchmarks.upstream_t3 import upstream_twin
 from tests.fakes.tiny_weights import tiny_folder
 from tts_service.errors import StartupError
 from tts_service.models.chatterbox import synthetic_folder
@@ -200,7 +201,7 @@ def _utterance(t3: Any, folder: Path, text_tokens: int, seed: int) -> list[int]:
 def test_utterances_stop_and_stay_in_the_codebook(shared: Path, model: ChatterboxModel) -> None:
     """By upstream's own loop: tens of tokens, then the stop token, and never one that has no sound."""
     folder = tiny_folder(shared, model)
-    tokens = _utterance(open_weights(folder, model).load(T3), folder, text_tokens=20, seed=1)
+    tokens = _utterance(upstream_twin(open_weights(folder, model).load(T3)), folder, text_tokens=20, seed=1)
     spoken = tokens if model is TURBO else tokens[:-1]
 
     assert model is TURBO or STOP == tokens[-1]

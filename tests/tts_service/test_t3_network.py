@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.fakes.tiny_t3 import tiny_t3
+from benchmarks.upstream_t3 import upstream_twin
+from tests.fakes.tiny_t3 import tiny_t3, tiny_text, tiny_voice
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.t3_network import UNUSED_KEYS, UNUSED_SHAPES, build_t3, t3_hyper_parameters
@@ -79,7 +80,7 @@ def test_built_network_takes_no_memory_but_for_what_is_computed(model: Chatterbo
 def test_rotary_frequencies_are_upstreams(model: ChatterboxModel) -> None:
     """What no file holds is computed as upstream's constructor does."""
     t3: Any = build_t3(model, NetworkSize.FULL)
-    expected = type(t3.tfmr.rotary_emb)(config=t3.cfg).inv_freq
+    expected = upstream_twin(t3).tfmr.rotary_emb.inv_freq
 
     assert torch.equal(expected, t3.tfmr.rotary_emb.inv_freq)
     assert 32 == len(expected)
@@ -132,3 +133,60 @@ def test_perceivers_attention_equals_upstreams() -> None:
         expected = theirs(prompt)
 
     assert torch.allclose(expected, perceiver(prompt), atol=1e-5)
+
+
+def _conditioning(model: ChatterboxModel) -> Any:
+    voice = tiny_voice(model)
+    made: Any = upstream("models.t3.modules.cond_enc").T3Cond(
+        speaker_emb=voice.speaker[None],
+        cond_prompt_speech_tokens=voice.tokens[None],
+        emotion_adv=torch.full((1, 1, 1), 0.6),
+    )
+    return made
+
+
+@every_model
+def test_prompts_embeddings_are_upstreams(model: ChatterboxModel) -> None:
+    """Voice, text and start of speech, with guidance where the model has it, bit by bit."""
+    ours = tiny_t3(model)
+    theirs = upstream_twin(ours)
+    text = tiny_text(model).expand(2, -1)
+    start = torch.full_like(text[:, :1], ours.hp.start_speech_token)
+    made, expected = (
+        t3.prepare_input_embeds(t3_cond=_conditioning(model), text_tokens=text, speech_tokens=start, cfg_weight=0.5)
+        for t3 in (ours, theirs)
+    )
+
+    assert expected[1] == made[1]
+    assert torch.equal(expected[0], made[0])
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_backbones_parts_give_transformers_bits(model: ChatterboxModel, dtype: torch.dtype) -> None:
+    """Each part of a layer that computes, in both types that T3 runs in."""
+    ours = copy.deepcopy(tiny_t3(model)).to(dtype)
+    theirs = upstream_twin(ours)
+    hidden = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(2)).to(dtype)
+    names = ("ln_1", "mlp", "attn.c_attn") if ours.is_gpt else ("input_layernorm", "mlp")
+    ours_layer, theirs_layer = ((t3.tfmr.h if t3.is_gpt else t3.tfmr.layers)[0] for t3 in (ours, theirs))
+    for name in names:
+        assert torch.equal(theirs_layer.get_submodule(name)(hidden), ours_layer.get_submodule(name)(hidden))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotations_give_transformers_bits(dtype: torch.dtype) -> None:
+    """Frequencies stay float32, whatever the type of what is turned."""
+    ours = tiny_t3(ChatterboxModel.ENGLISH).tfmr.rotary_emb
+    theirs = upstream_twin(tiny_t3(ChatterboxModel.ENGLISH)).tfmr.rotary_emb
+    hidden, places = torch.zeros(2, 5, 64, dtype=dtype), torch.arange(700, 705)[None]
+    turns = zip(theirs(hidden, places), ours(hidden, places), strict=True)
+
+    assert all(torch.equal(expected, made) and made.dtype == dtype for expected, made in turns)
+
+
+def test_networks_names_have_upstreams_order() -> None:
+    """A master lays tensors out in the order of their names, and neighbours are multiplied at once."""
+    ours = build_t3(ChatterboxModel.ENGLISH, NetworkSize.FULL)
+
+    assert list(_upstream_shapes(ChatterboxModel.ENGLISH)) == list(ours.state_dict())

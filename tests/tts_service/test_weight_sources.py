@@ -9,7 +9,6 @@ from huggingface_hub import constants
 from tests.fakes.fake_hub import COMMIT, FakeHub
 from tests.fakes.no_network import cut_network
 from tts_service.errors import StartupError
-from tts_service.models.chatterbox import sources
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.hub import cached_folder, hub_folder
 from tts_service.models.chatterbox.layout import LAYOUTS
@@ -89,7 +88,7 @@ def test_hub_is_asked_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         asked.append((layout, download, progress))
         return tmp_path
 
-    monkeypatch.setattr(sources, "hub_folder", door)
+    monkeypatch.setattr("tts_service.models.chatterbox.hub.hub_folder", door)
     weights_folder(HubSource(download=True), TURBO, cache_folder=tmp_path, progress=no_progress)
 
     assert [(LAYOUTS[TURBO], True, no_progress)] == asked

@@ -9,15 +9,14 @@ Same input, same bits: neither torch's thread count nor what ran before matters.
 """
 
 import hashlib
-import importlib
+import importlib.util
 import math
 import pickle
 import sys
 import threading
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, ClassVar, Final, Self, cast
 
 import numpy as np
@@ -25,6 +24,7 @@ import soxr
 import torch
 
 from tts_service.errors import StartupError
+from tts_service.models.chatterbox.upstream import late_import, without_weights
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, Waveform
 
 PERTH_SAMPLE_RATE_HERTZ: Final = 32_000
@@ -47,6 +47,9 @@ _CHECKPOINT: Final = Path("perth_net", "pretrained", "implicit", "perth_net_2500
 _CHECKPOINT_SHA256: Final = "a15bce457ebc53ce5e6c9c3f11df78cf7ee2bf9cdab0a798902135b4c4027670"
 """Of the file in resemble-perth 1.0.1: torch's reader checks no sums, so a damaged weight would go unnoticed."""
 
+_NETWORKS: Final = "perth.perth_net.perth_net_implicit"
+_WAY_OUT: Final = "reinstall it: pip install --force-reinstall --no-deps resemble-perth==1.0.1"
+
 State = Mapping[str, torch.Tensor]
 
 
@@ -56,17 +59,16 @@ def upstream_state_dict(checkpoint: Path | None = None) -> dict[str, torch.Tenso
     Raises StartupError, which says what to do, when the package has disabled itself or the file (`checkpoint`, by
     default the package's own) is missing or not the one that resemble-perth 1.0.1 ships.
     """
-    path = checkpoint or Path(str(_perth().__file__)).parent / _CHECKPOINT
-    way_out = "reinstall it: pip install --force-reinstall --no-deps resemble-perth==1.0.1"
+    path = checkpoint or _perth_folder() / _CHECKPOINT
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != _CHECKPOINT_SHA256:
-                raise StartupError(f"the watermarker's weights {path} are damaged or of another release; {way_out}")
+                raise StartupError(f"the watermarker's weights {path} are damaged or of another release; {_WAY_OUT}")
             file.seek(0)
             content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise StartupError(f"the watermarker's weights {path} cannot be read ({error}); {way_out}") from error
+        raise StartupError(f"the watermarker's weights {path} cannot be read ({error}); {_WAY_OUT}") from error
     return dict(content["model"])
 
 
@@ -100,8 +102,7 @@ class _Perth(torch.nn.Module):
     @classmethod
     def from_state_dict(cls, state: State) -> Self:
         """Return a module that holds exactly these weights, uncopied; RuntimeError if any is missing or too many."""
-        # On the meta device nothing is allocated, and no random number is drawn for weights that are replaced anyway.
-        with torch.device("meta"):
+        with without_weights():
             module = cls(_upstream_network(cls.upstream_name))
         module.load_state_dict(state, strict=True, assign=True)
         module.requires_grad_(requires_grad=False)
@@ -197,31 +198,31 @@ def _convolved(convolution: torch.nn.Conv1d, hidden: torch.Tensor) -> torch.Tens
 
 def _upstream_network(name: str) -> torch.nn.Module:
     """Return one of upstream's networks, with the sizes of the released weights."""
-    _perth()
-    from perth.perth_net.perth_net_implicit import config  # noqa: PLC0415  # Exists only after the check above.
-    from perth.perth_net.perth_net_implicit.model import perth_net  # noqa: PLC0415  # The same.
+    _perth_folder()
+    model = late_import(f"{_NETWORKS}.model")
+    sizes = late_import(f"{_NETWORKS}.config").default_hp
+    network = getattr(late_import(f"{_NETWORKS}.model.{name.lower()}"), name)
+    return cast("torch.nn.Module", network(sizes.hidden_size, model.compute_subband_freq(sizes)))
 
-    sizes = config.default_hp
-    return cast("torch.nn.Module", getattr(perth_net, name)(sizes.hidden_size, perth_net.compute_subband_freq(sizes)))
 
+def _perth_folder() -> Path:
+    """Return where upstream's package is; StartupError if it is missing, another, or would disable itself.
 
-def _perth() -> ModuleType:
-    """Return upstream's package; StartupError if it has disabled itself."""
-    perth = sys.modules.get("perth") or _imported_perth()
-    if perth.PerthImplicitWatermarker is None:
+    Only its networks are imported, and not librosa, which the package as a whole takes (2 s). That it could be imported
+    as a whole stays the condition: one that disables itself is a damaged installation.
+    """
+    spec = importlib.util.find_spec("perth")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    if not folders or not (Path(folders[0]) / "perth_net").is_dir():
+        raise StartupError(f"the watermarker's package is missing or another of its name; {_WAY_OUT}")
+    whole = sys.modules.get("perth")
+    is_disabled = whole is not None and vars(whole).get("PerthImplicitWatermarker", whole) is None
+    if is_disabled or importlib.util.find_spec("pkg_resources") is None:
         raise StartupError(
             "the watermarker has disabled itself: resemble-perth 1.0.1 imports pkg_resources, which setuptools 81 "
             "dropped; install an older one: pip install 'setuptools<81'"
         )
-    return perth
-
-
-def _imported_perth() -> ModuleType:
-    """Import upstream's package when it is first needed, so that a broken one is a refusal and not a traceback."""
-    with warnings.catch_warnings():
-        # pkg_resources, which upstream imports, warns that it will go: the reason why setuptools is pinned.
-        warnings.simplefilter("ignore", UserWarning)
-        return importlib.import_module("perth")
+    return Path(folders[0])
 
 
 class _OneThread:

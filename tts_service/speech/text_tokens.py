@@ -1,4 +1,4 @@
-"""A segment's text as T3 takes it: normalised and tokenised by upstream's own functions, each model its own way.
+"""A segment's text as T3 takes it: normalised as upstream does and tokenised by its own, each model its own way.
 
 English and Multilingual get start and stop tokens around the text, Multilingual its language's token before it.
 Turbo's tokenizer knows paralinguistic tags, which pass through as they are; the others would read them out, so they
@@ -14,17 +14,31 @@ import torch
 
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.models.chatterbox.upstream import upstream
+from tts_service.models.chatterbox.languages import NAMES
 from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 from tts_service.speech.language_tags import spoken_language
 
 _TAG: Final = re.compile("|".join(map(re.escape, TURBO_TAGS)), re.IGNORECASE)
 
-_MODULES: Final = {
-    ChatterboxModel.ENGLISH: "tts",
-    ChatterboxModel.MULTILINGUAL: "mtl_tts",
-    ChatterboxModel.TURBO: "tts_turbo",
-}
+_REPLACED: Final = (
+    ("...", ", "),
+    ("…", ", "),
+    (":", ","),
+    (" - ", ", "),
+    (";", ", "),
+    ("—", "-"),
+    ("–", "-"),  # noqa: RUF001  # An en dash is what is meant.
+    (" ,", ","),
+    ("“", '"'),
+    ("”", '"'),
+    ("‘", "'"),  # noqa: RUF001  # These quotation marks are what is meant.
+    ("’", "'"),  # noqa: RUF001  # The same.
+)
+"""Punctuation that the models have not learned, and what stands for it, in this order: upstream's `punc_norm`."""
+
+_KEPT_BY_TURBO: Final = ("...", " - ", ";")
+_ENDS: Final = (".", "!", "?", "-", ",")
+_MULTILINGUAL_ENDS: Final = (*_ENDS, "、", "，", "。", "？", "！")  # noqa: RUF001  # Full width is what is meant.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +69,19 @@ def normalised(text: str, model: ChatterboxModel) -> str:
     For the empty text, upstream has a sentence of its own.
     """
     assert text, "there is nothing to say"
-    result: str = upstream(_MODULES[model]).punc_norm(text)
-    return result
+    spaced = " ".join((text[0].upper() + text[1:] if text[0].islower() else text).split())
+    for written, spoken in _REPLACED:
+        if model is not ChatterboxModel.TURBO or written not in _KEPT_BY_TURBO:
+            spaced = spaced.replace(written, spoken)
+    ended = spaced.rstrip(" ")
+    ends = _MULTILINGUAL_ENDS if model is ChatterboxModel.MULTILINGUAL else _ENDS
+    return ended if ended.endswith(ends) else f"{ended}."
 
 
 def languages(model: ChatterboxModel) -> tuple[str, ...]:
     """Return the ids of the languages that a model speaks."""
     if model is ChatterboxModel.MULTILINGUAL:
-        return tuple(upstream(_MODULES[model]).SUPPORTED_LANGUAGES)
+        return tuple(NAMES)
     return ("en",)
 
 

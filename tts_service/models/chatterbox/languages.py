@@ -16,7 +16,33 @@ from tts_service.models.chatterbox.text_tokenizers import (
     is_importable,
     segmenter_folder,
 )
-from tts_service.models.chatterbox.upstream import upstream
+
+NAMES: Final = {
+    "ar": "Arabic",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ms": "Malay",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "sw": "Swahili",
+    "tr": "Turkish",
+    "zh": "Chinese",
+}
+"""Multilingual's languages and their English names, upstream's `SUPPORTED_LANGUAGES`; asking it would import it all."""
 
 PACKAGES: Final = {
     "he": "dicta_onnx",
@@ -48,7 +74,7 @@ def language_readiness(
     vocabulary = tokenizer.tokenizer.get_vocab()  # type: ignore[attr-defined]  # Upstream's, which has no types.
     return tuple(
         LanguageReadiness(language=code, name=name, missing=_missing(code, folder, vocabulary, importable))
-        for code, name in sorted(upstream("mtl_tts").SUPPORTED_LANGUAGES.items())
+        for code, name in sorted(NAMES.items())
     )
 
 

@@ -10,12 +10,14 @@ Rules
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from tts_service.models.chatterbox.network_size import NetworkSize
-from tts_service.models.chatterbox.upstream import late_import, quiet, upstream
+from tts_service.models.chatterbox.upstream import late_import, upstream, without_weights
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, ModuleName
 
 S3GEN_FLOW: Final = ModuleName("s3gen.flow")
@@ -112,6 +114,9 @@ _WIDTHS: Final = {
     ),
 }
 
+_TOKENIZER_WINDOW: Final = 400
+"""Samples of S3Tokenizer's window, `n_fft` in upstream's constructor."""
+
 _ROTARY_CHANNELS: Final = 64
 """Channels of a head of S3Tokenizer: its table of rotations has no other width."""
 
@@ -122,15 +127,15 @@ def build_flow(size: NetworkSize, *, meanflow: bool) -> torch.nn.Module:
     `meanflow` is Turbo's: two steps and no guidance, with one weight more (`time_embed_mixer`).
     """
     widths = _WIDTHS[size]
-    with quiet(), torch.device("meta"):
-        encoder = _encoder(widths)
+    with without_weights("cpu"):  # Attention's biases are made by a constructor that knows no default device.
+        encoder = _encoder(widths).to("meta")
+    with without_weights():
         decoder = upstream("models.s3gen.flow_matching").CausalConditionalCFM(
             spk_emb_dim=MEL_BANDS, estimator=_estimator(widths, meanflow=meanflow)
         )
         flow = upstream("models.s3gen.flow").CausalMaskedDiffWithXvec(
             input_size=widths.encoder_channels, encoder=encoder, decoder=decoder
         )
-    flow.to("meta")  # Attention's biases are made by a constructor that knows no default device.
     _keep_positions(encoder.embed.pos_enc, MAX_FLOW_TOKENS)
     _keep_positions(encoder.up_embed.pos_enc, MAX_FLOW_TOKENS * flow.token_mel_ratio)
     return _frozen(flow)
@@ -139,7 +144,7 @@ def build_flow(size: NetworkSize, *, meanflow: bool) -> torch.nn.Module:
 def build_vocoder(size: NetworkSize) -> torch.nn.Module:
     """Return the network from mel to waveform, upstream's `mel2wav`, with its f0 predictor."""
     widths = _WIDTHS[size]
-    with quiet(), torch.device("meta"):
+    with without_weights("cpu"):
         predictor = upstream("models.s3gen.f0_predictor").ConvRNNF0Predictor(cond_channels=widths.f0_channels)
         vocoder = upstream("models.s3gen.hifigan").HiFTGenerator(
             sampling_rate=MODEL_SAMPLE_RATE_HERTZ,
@@ -150,6 +155,7 @@ def build_vocoder(size: NetworkSize) -> torch.nn.Module:
             source_resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5], [1, 3, 5]],
             f0_predictor=predictor,
         )
+    vocoder.to("meta")
     _as_buffer(vocoder, "stft_window", vocoder.stft_window)
     return _frozen(vocoder)
 
@@ -158,14 +164,17 @@ def build_tokenizer(size: NetworkSize) -> torch.nn.Module:
     """Return the network from reference audio to speech tokens, S3Tokenizer v2."""
     widths = _WIDTHS[size]
     sound = upstream("models.s3tokenizer.s3tokenizer")
-    with quiet(), torch.device("meta"):
-        tokenizer = sound.S3Tokenizer("speech_tokenizer_v2_25hz")
+    with without_weights("cpu"):
+        # Upstream's constructor, but for its call of librosa.
+        tokenizer = sound.S3Tokenizer.__new__(sound.S3Tokenizer)
+        sound.S3TokenizerV2.__init__(tokenizer, "speech_tokenizer_v2_25hz")
+        tokenizer.n_fft = _TOKENIZER_WINDOW
         if size is NetworkSize.TINY:
             _narrow_tokenizer(tokenizer, widths)
+    tokenizer.to("meta")
     rotations = _s3_model().precompute_freqs_cis(_ROTARY_CHANNELS, len(tokenizer.encoder.freqs_cis))
     _as_buffer(tokenizer.encoder, "freqs_cis", rotations)
-    filters = sound.librosa.filters.mel(sr=sound.S3_SR, n_fft=tokenizer.n_fft, n_mels=tokenizer.config.n_mels)
-    tokenizer.register_buffer("_mel_filters", torch.from_numpy(filters).float())
+    tokenizer.register_buffer("_mel_filters", _mel_filters(tokenizer.config.n_mels))
     tokenizer.register_buffer("window", torch.hann_window(tokenizer.n_fft))
     return _frozen(tokenizer)
 
@@ -173,7 +182,7 @@ def build_tokenizer(size: NetworkSize) -> torch.nn.Module:
 def build_speaker_encoder(size: NetworkSize) -> torch.nn.Module:
     """Return the network from reference audio to the x-vector that the flow takes, CAMPPlus."""
     widths = _WIDTHS[size]
-    with quiet(), torch.device("meta"):
+    with without_weights():
         encoder = upstream("models.s3gen.xvector").CAMPPlus(
             embedding_size=SPEAKER_VALUES,
             growth_rate=widths.speaker_growth,
@@ -187,7 +196,7 @@ def build_voice_encoder(size: NetworkSize) -> torch.nn.Module:
     """Return the network from reference audio to the speaker embedding that T3 takes."""
     hyper_parameters = upstream("models.voice_encoder.config").VoiceEncConfig()
     hyper_parameters.ve_hidden_size = _WIDTHS[size].voice_hidden
-    with quiet(), torch.device("meta"):
+    with without_weights():
         encoder = upstream("models.voice_encoder.voice_encoder").VoiceEncoder(hyper_parameters)
     return _frozen(encoder)
 
@@ -251,6 +260,13 @@ def _narrow_tokenizer(tokenizer: Any, widths: _Widths) -> None:
         config.n_mels, channels, config.n_audio_head, config.n_audio_layer, 2, config.use_sdpa
     )
     tokenizer.quantizer = made.FSQVectorQuantization(channels, config.n_codebook_size)
+
+
+def _mel_filters(bands: int) -> torch.Tensor:
+    """Return the filters (bands, frequencies) that the package brings along; librosa, 2 s to import, has the same."""
+    path = Path(str(late_import("s3tokenizer").__file__)).parent / "assets" / "mel_filters.npz"
+    with np.load(path, allow_pickle=False) as filters:
+        return torch.from_numpy(filters[f"mel_{bands}"]).float()
 
 
 def _s3_model() -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tts_service.errors import StartupError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.models.chatterbox.hub import cached_folder, hub_folder
 from tts_service.models.chatterbox.layout import LAYOUTS
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.synthetic_folder import ensure_synthetic
@@ -56,6 +55,8 @@ def is_at_hand(source: WeightSource, model: ChatterboxModel) -> bool:
     """Tell whether a source has a model's weights, or may get them; that they are good is not known yet."""
     match source:
         case HubSource(download=download):
+            from tts_service.models.chatterbox.hub import cached_folder  # noqa: PLC0415  # Half a second, for the hub.
+
             return download or cached_folder(LAYOUTS[model]) is not None
         case FolderSource() | SyntheticSource():
             return True
@@ -65,6 +66,8 @@ def weights_folder(source: WeightSource, model: ChatterboxModel, *, cache_folder
     """Return the folder that a source's weights are in, which is filled first if need be. Raises StartupError."""
     match source:
         case HubSource(download=download):
+            from tts_service.models.chatterbox.hub import hub_folder  # noqa: PLC0415  # The same.
+
             return hub_folder(LAYOUTS[model], download=download, progress=progress)
         case FolderSource(folder=folder):
             if not folder.is_dir():

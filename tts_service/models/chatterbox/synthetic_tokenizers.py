@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.languages import NAMES
 from tts_service.models.chatterbox.layout import CANGJIE_FILE, LAYOUTS
-from tts_service.models.chatterbox.upstream import upstream
 from tts_service.models.chatterbox.vocabulary import TURBO_TAGS
 
 START_ID: Final = 255
@@ -58,8 +58,7 @@ def write_tokenizer(folder: Path, model: ChatterboxModel) -> None:
 
 def _multilingual_tags() -> tuple[str, ...]:
     """Return the tokens for languages, and for the letters of Chinese codes."""
-    languages = upstream("mtl_tts").SUPPORTED_LANGUAGES
-    return (*(f"[{code}]" for code in languages), *(f"[cj_{letter}]" for letter in string.ascii_lowercase), "[cj_.]")
+    return (*(f"[{code}]" for code in NAMES), *(f"[cj_{letter}]" for letter in string.ascii_lowercase), "[cj_.]")
 
 
 def _grapheme_tokenizer(tags: tuple[str, ...], alphabets: tuple[tuple[int, int], ...], size: int) -> Tokenizer:

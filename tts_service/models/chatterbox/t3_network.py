@@ -7,16 +7,20 @@ Rules
   Multilingual keeps sixteen heads and fourteen layers, because the heads that follow the text are in layers 9, 12, 13.
 * Upstream looks its backbone's numbers up in a dictionary of its own; the tiny ones stand there under names of ours,
   which nothing of upstream's uses.
+* `T3` is ours, with upstream's names, parts and results (its own would import transformers: see `t3_backbones`); the
+  conditioning and the places are upstream's modules.
 """
 
 from typing import Any, Final
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
-from tts_service.models.chatterbox.upstream import quiet, upstream
+from tts_service.models.chatterbox.t3_backbones import BackboneNumbers, Gpt2Backbone, LlamaBackbone
+from tts_service.models.chatterbox.upstream import upstream, without_weights
 from tts_service.types import ModuleName
 
 T3: Final = ModuleName("t3")
@@ -61,20 +65,68 @@ _TINY_WIDTHS: Final[dict[str, dict[str, Any]]] = {
 _FULL_NAMES: Final = {_TINY_GPT2: "GPT2_medium"} | dict.fromkeys(_TINY_LLAMA.values(), "Llama_520M")
 
 
-def build_t3(model: ChatterboxModel, size: NetworkSize) -> torch.nn.Module:
-    """Return upstream's `T3` with weights on the meta device, in evaluation mode; `hp` holds its numbers."""
+class T3Module(nn.Module):
+    """From text to speech tokens: embeddings, a backbone that others run, and heads. `hp` are upstream's numbers.
+
+    Rows are sequences; with guidance, the second of two does not see the text.
+    """
+
+    def __init__(self, hp: Any) -> None:
+        super().__init__()
+        self.hp = hp
+        numbers = upstream("models.t3.llama_configs").LLAMA_CONFIGS[hp.llama_config_name]
+        self.is_gpt = numbers.get("model_type") == "gpt2"
+        self.cfg = (BackboneNumbers.of_gpt2 if self.is_gpt else BackboneNumbers.of_llama)(numbers)
+        self.tfmr = Gpt2Backbone(self.cfg) if self.is_gpt else LlamaBackbone(self.cfg)
+        self.dim = self.cfg.hidden_size
+        self.cond_enc = upstream("models.t3.modules.cond_enc").T3CondEnc(hp)
+        self.text_emb = nn.Embedding(hp.text_tokens_dict_size, self.dim)
+        self.speech_emb = nn.Embedding(hp.speech_tokens_dict_size, self.dim)
+        has_places = hp.input_pos_emb == "learned"
+        self.text_pos_emb = _places(hp.max_text_tokens + 2, self.dim) if has_places else None
+        self.speech_pos_emb = _places(hp.max_speech_tokens + 4, self.dim) if has_places else None
+        self.text_head = nn.Linear(self.dim, hp.text_tokens_dict_size, bias=False)
+        self.speech_head = nn.Linear(self.dim, hp.speech_tokens_dict_size, bias=self.is_gpt)
+
+    def prepare_conditioning(self, t3_cond: Any) -> torch.Tensor:
+        """Return the voice's embeddings (1, positions, channels); its prompt's are kept in `t3_cond`."""
+        prompt = t3_cond.cond_prompt_speech_tokens
+        if prompt is not None and t3_cond.cond_prompt_speech_emb is None:
+            t3_cond.cond_prompt_speech_emb = _placed(self.speech_emb(prompt), prompt, self.speech_pos_emb)
+        conditioning: torch.Tensor = self.cond_enc(t3_cond)
+        return conditioning
+
+    def prepare_input_embeds(
+        self, *, t3_cond: Any, text_tokens: torch.Tensor, speech_tokens: torch.Tensor, cfg_weight: float
+    ) -> tuple[torch.Tensor, int]:
+        """Return the embeddings (rows, positions, channels) of voice, text and speech, and how many are the voice's."""
+        voice = self.prepare_conditioning(t3_cond)
+        text = self.text_emb(text_tokens)
+        if cfg_weight > 0 and not self.is_gpt:
+            text[1].zero_()
+        text = _placed(text, text_tokens, self.text_pos_emb)
+        speech = _placed(self.speech_emb(speech_tokens), speech_tokens, self.speech_pos_emb)
+        return torch.cat([voice.expand(len(text), -1, -1), text, speech], dim=1), voice.shape[1]
+
+
+def build_t3(model: ChatterboxModel, size: NetworkSize) -> T3Module:
+    """Return T3 with weights on the meta device, in evaluation mode; `hp` and `cfg` hold its numbers."""
     hyper_parameters = t3_hyper_parameters(model, size)
-    network = upstream("models.t3")
-    with quiet(), torch.device("meta"):
-        t3 = network.T3(hyper_parameters)
+    with without_weights():
+        t3 = T3Module(hyper_parameters)
         if t3.cond_enc.perceiver is not None:
             t3.cond_enc.perceiver = _perceiver(t3.dim)
-    if t3.is_gpt:
-        del t3.tfmr.wte
-    else:
-        t3.tfmr.rotary_emb = type(t3.tfmr.rotary_emb)(config=t3.cfg)
-    frozen: torch.nn.Module = t3.eval().requires_grad_(requires_grad=False)
-    return frozen
+    t3.eval().requires_grad_(requires_grad=False)
+    return t3
+
+
+def _places(count: int, channels: int) -> Any:
+    return upstream("models.t3.modules.learned_pos_emb").LearnedPositionEmbeddings(count, channels)
+
+
+def _placed(embedded: torch.Tensor, tokens: torch.Tensor, places: Any) -> torch.Tensor:
+    """Add its place to each token's embedding, where the model has places."""
+    return embedded if places is None else embedded + places(tokens)
 
 
 def t3_hyper_parameters(model: ChatterboxModel, size: NetworkSize) -> Any:
