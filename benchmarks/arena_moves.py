@@ -2,6 +2,7 @@
 
     python -m benchmarks.arena_moves                    prints a table, keeps the figures in results/arena_moves.json
     python -m benchmarks.arena_moves --cycles 100       fewer rounds of the check that graphs stay valid
+    python -m benchmarks.arena_moves --device cpu       what moves do to others alone, over a driver in host memory
 
 A module is one piece of host memory of bfloat16 matrices, as a loader leaves it. Times are the caller's, from the call
 to its return, with everything done: an eviction when the driver has its memory, a restore when all bytes are there.
@@ -21,6 +22,8 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks import unnoticed_moves
+from benchmarks.move_rows import print_rows, told
 from benchmarks.spread import Spread, spread_of
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.capture_gate import CaptureGate
@@ -40,7 +43,6 @@ TOLD_MIB: Final = 1024
 GRAPH_MIB: Final = 512
 TOKENS: Final = 16
 WARM_UP_MOVES: Final = 3
-TARGETS: Final = {"evict_ms_per_gib": "<= 1.5", "restore_fraction_of_copy": ">= 0.85", "evict_p99_to_p50": "<= 2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,9 @@ class Matrices(torch.nn.Module):
 def main() -> int:
     """Measure, print, keep; 1 if a graph gave other bits."""
     options = _options()
+    if options.device == "cpu":
+        print_rows(told(unnoticed_moves.rows(unnoticed_moves.measured(torch.device("cpu")))))
+        return 0
     if not torch.cuda.is_available():
         print("no CUDA device: there is nothing to measure")
         return 1
@@ -93,10 +98,16 @@ def main() -> int:
     print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}")
     moves = [_measured(mib, device, options.moves) for mib in options.sizes]
     cycles = _graph_cycles(device, options.cycles)
-    kept = {**_about(device), "rows": _rows(moves, cycles), "moves": [asdict(each) for each in moves], "cycles": cycles}
+    beside = unnoticed_moves.measured(device)
+    kept = {
+        **_about(device),
+        "rows": {**_rows(moves, cycles), **told(unnoticed_moves.rows(beside))},
+        "moves": [asdict(each) for each in moves],
+        "cycles": cycles,
+        "beside": beside,
+    }
     _print_table(moves)
-    for name, row in kept["rows"].items():
-        print(f"{name:28} {row['value']:.3f} {row['unit']:9} target {row['target']:9} peer {row['peer']}")
+    print_rows(kept["rows"])
     print(f"{cycles['cycles']} cycles with a neighbour: {cycles['different']} gave other bits")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
@@ -109,6 +120,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_MIB, help="of modules, in MiB")
     parser.add_argument("--moves", type=int, default=100, help="of each size")
     parser.add_argument("--cycles", type=int, default=1000, help="with a graph and a neighbour")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args()
 
@@ -226,19 +238,16 @@ def _captured(
 
 
 def _rows(moves: Sequence[Moves], cycles: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    told = next((each for each in moves if each.mib == TOLD_MIB), moves[-1])
-    per_gib = GIB / MIB / told.mib
-    fraction, plain = told.copy.p50 / told.restore.p50, told.copy.p50 / told.to_device.p50
+    shown = next((each for each in moves if each.mib == TOLD_MIB), moves[-1])
+    per_gib = GIB / MIB / shown.mib
+    fraction, plain = shown.copy.p50 / shown.restore.p50, shown.copy.p50 / shown.to_device.p50
     found = {
-        "evict_ms_per_gib": (told.evict.p50 * per_gib, "ms", told.to_host.p50 * per_gib),
-        "evict_p99_to_p50": (told.evict.p99 / told.evict.p50, "", told.to_host.p99 / told.to_host.p50),
+        "evict_ms_per_gib": (shown.evict.p50 * per_gib, "ms", shown.to_host.p50 * per_gib),
+        "evict_p99_to_p50": (shown.evict.p99 / shown.evict.p50, "", shown.to_host.p99 / shown.to_host.p50),
         "restore_fraction_of_copy": (fraction, "", plain),
         "graph_cycles_different": (float(cycles["different"]), "", None),
     }
-    return {
-        name: {"value": value, "unit": unit, "peer": peer, "target": TARGETS.get(name, "0")}
-        for name, (value, unit, peer) in found.items()
-    }
+    return told(found)
 
 
 def _print_table(moves: Sequence[Moves]) -> None:

@@ -100,7 +100,8 @@ class CapturedRig:
         """Speak and mark TEXT; a cycle comes before every step, until there were so many in all."""
         utterance = self.speech.utterance(product_config(self.model, VOICE, seed, tokens))
         segment = utterance.segment(Segment(text=TEXT, text_start=0, text_end=len(TEXT.encode())), 0, in_turns=False)
-        marks, pieces = utterance.marks(), []
+        marks = utterance.marks()
+        pieces: list[Waveform] = []
         while (stage := next_stage(segment.stages)) is not None:
             self._maybe_cycle(cycles_most)
             self.bring(stage.modules)

@@ -39,7 +39,7 @@ from tts_service.speech.sampling import default_sampling
 from tts_service.speech.speech_tokens import TokenRequest
 from tts_service.speech.stages import EagerStages
 from tts_service.speech.waveform import WaveformState
-from tts_service.types import Precision, Segment
+from tts_service.types import ModuleName, Precision, Segment
 
 SEED: Final = 7
 MOST_ERROR: Final = 1e-3
@@ -94,7 +94,7 @@ def fp32(folder: Path, device: torch.device, options: argparse.Namespace) -> dic
     settings = Precisions(t3=Precision.FP32, s3gen_flow=Precision.FP32)
     weights = _weights(folder, device, options.model, settings)
     rig = CapturedRig(folder, weights, device, options.cache)
-    eager = {name: weights.load(name).to(device) for name in spoken_modules(weights)}
+    eager: dict[ModuleName, Any] = {name: weights.load(name).to(device) for name in spoken_modules(weights)}
     speech = speech_of(folder, weights, device, EagerStages())
     random = CounterRandom(seed=SEED, segment=0, device=device)
     voice = speech.utterance(product_config(options.model, VOICE, SEED, None)).voice()
@@ -106,7 +106,8 @@ def fp32(folder: Path, device: torch.device, options: argparse.Namespace) -> dic
         text_budget=None,
     )
     theirs, ours = EagerStages().tokens(request, random), rig.stages.tokens(request, random)
-    expected, tokens = [], []
+    expected: list[int] = []
+    tokens: list[int] = []
     while len(expected) < options.tokens:
         rig.bring(rig.stages.modules.tokens)
         expected += theirs.advance(eager[T3], 8)

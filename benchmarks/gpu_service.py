@@ -24,6 +24,7 @@ import torch
 from benchmarks.cached_weights import CACHE, cached_folder, synthetic_source
 from benchmarks.device_timeline import DeviceTimeline, draw_timeline
 from benchmarks.long_weights import long_folder
+from benchmarks.restless import restless
 from benchmarks.served_model import ServedModel
 from benchmarks.speaking import TEN_WORDS, Figures, stub_of
 from benchmarks.timed_speech import bursts, spoken
@@ -127,9 +128,14 @@ async def _move(setup: Setup) -> dict[str, Any]:
     return found | {"usage_idle": await asyncio.to_thread(served.usage)}
 
 
+def home_and_away() -> tuple[str, str]:
+    """Return the tier of what computes, and the one below it."""
+    return ("device", "host") if torch.cuda.is_available() else ("host", "disk")
+
+
 def away_tier() -> str:
     """Return the tier below home."""
-    return "host" if torch.cuda.is_available() else "disk"
+    return home_and_away()[1]
 
 
 async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> dict[str, Any]:
@@ -142,10 +148,12 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
         for state, tier in (("away", "host"), ("home", "device")):
             await asyncio.to_thread(served.place, ENCODERS, tier if torch.cuda.is_available() else "host")
             gaps[state] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
-        mover = asyncio.create_task(asyncio.to_thread(_move_on, served, stop := []))
-        gaps["moving"] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
-        stop.append(True)
-        await mover
+        moving = restless(str(served.both.control_socket), ENCODERS, home_and_away())
+        await asyncio.to_thread(moving.__enter__)
+        try:
+            gaps["moving"] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
+        finally:
+            await asyncio.to_thread(moving.__exit__, None, None, None)
     await asyncio.to_thread(served.place, ENCODERS, None)
     figures = {state: Figures.of_seconds(each).fields() for state, each in gaps.items()}
     halves = [Figures.of_seconds(each).p99_ms for each in (gaps["away"][::2], gaps["away"][1::2])]
@@ -156,13 +164,6 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
         "moves_p99_ratio": figures["moving"]["p99_ms"] / figures["away"]["p99_ms"],
         "noise_p99_ratio": max(halves) / min(halves),
     }
-
-
-def _move_on(served: ServedModel, stop: list[bool]) -> None:
-    home, away = ("device", "host") if torch.cuda.is_available() else ("host", "disk")
-    while not stop:
-        for tier in (away, home):
-            served.place(ENCODERS, tier)
 
 
 async def _wake(setup: Setup, rounds: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The command `tts-service`: settings and exit codes; `service` is the composition root."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,10 @@ from tts_service.settings_listing import assigned_settings, effective_settings, 
 
 STARTUP_FAILED = 1
 BAD_SETTINGS = 2
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread keeps Python's lock while others want it. Steps of a stream wake up between long pieces of Python:
+beside one busy thread they came 0.8 ms late instead of 7 with Python's own 5 ms, at no cost that could be measured."""
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
@@ -99,6 +104,7 @@ def _serve(path: Path | None, named: dict[str, Any], assignments: list[str]) -> 
     try:
         configure_logging(config)
         fix_kernels()
+        sys.setswitchinterval(SWITCH_SECONDS)
         torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
         uvloop.run(run_service(config, settings))
     except StartupError as error:

@@ -20,7 +20,7 @@ from tts_service.machine import free_memory_of, mover_for, tiers_of
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.housekeeper import NoScratch, Resources
 from tts_service.residency.manager import ResidencyManager
-from tts_service.residency.move_worker import OnMove
+from tts_service.residency.move_notes import OnMove
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import Tier
 from tts_service.residency.upkeep import StaticMarks, Upkeep, check_marks
@@ -72,6 +72,7 @@ def residency_of(
         stay_seconds=settings.minimum_stay_seconds,
         restore_timeout_seconds=settings.restore_timeout_seconds,
         on_move=on_move,
+        steps=[step for model in parts.models.values() for step in model.step_modules],
     )
     for space in parts.spaces:
         space.account = manager.account(space.name)

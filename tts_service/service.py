@@ -32,7 +32,6 @@ from tts_service.metrics import Metrics
 from tts_service.residency.governance import Governance
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.process_memory import ProcessMemory
-from tts_service.residency.types import ModuleState
 from tts_service.server import SpeechServer, watch_activity
 from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
@@ -211,7 +210,7 @@ class Service:
 
     def _broken_modules(self) -> list[str]:
         assert self._residency is not None
-        return [m.module for m in self._residency.report().modules if m.state is ModuleState.BROKEN]
+        return list(self._residency.broken_modules())
 
     def _tell_health(self, serving: bool) -> None:  # noqa: FBT001  # A callback's only argument.
         if self.sessions.drain_deadline is None:

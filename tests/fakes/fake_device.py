@@ -23,6 +23,7 @@ class FakeDevice(TorchDevice):
         self.waits = 0
         self._taken: list[tuple[StorageWeakRef, int]] = []
         self._reserved_bytes = 0
+        self._workspaces: list[torch.Tensor] = []
 
     def __repr__(self) -> str:
         return f"<FakeDevice {self.usage()} | {len(self.pinned)} pinned>"
@@ -47,6 +48,14 @@ class FakeDevice(TorchDevice):
     def unpin(self, piece: torch.Tensor) -> None:
         """Unlock what was locked."""
         self.pinned.remove(piece.data_ptr())
+
+    def multiply(self, workspace_bytes: int) -> None:
+        """Compute as libraries do that keep memory to compute in."""
+        self._workspaces.append(self.allocated(workspace_bytes))
+
+    def forget_workspaces(self) -> None:
+        """Let go of what libraries keep; it is free then, and nobody's."""
+        self._workspaces.clear()
 
     def give_back(self) -> None:
         """Return what is free."""

@@ -123,3 +123,16 @@ def test_step_at_the_border_of_the_budget_is_served_or_refused_with_its_bytes() 
         refused.value.reason,
         refused.value.metadata,
     )
+
+
+@pytest.mark.parametrize("pinned", [(), ("flow",), ("flow", "encoder")])
+def test_report_tells_the_budget_below_which_speech_would_be_refused(pinned: tuple[str, ...]) -> None:
+    """A governor sees what the largest step needs beside what is pinned: exactly what the warning goes by."""
+    least = loaded(pinned=list(pinned)).report().largest_step_bytes
+    with capture_logs() as enough:
+        warn_of_budget(loaded(budget_bytes=least, pinned=list(pinned)), parts_of(FakeModules(SIZES)))
+    with capture_logs() as short:
+        warn_of_budget(loaded(budget_bytes=least - 1, pinned=list(pinned)), parts_of(FakeModules(SIZES)))
+    words = "budget_too_small_for_speech"
+
+    assert (False, True) == tuple(words in [one["event"] for one in logs] for logs in (enough, short))

@@ -21,6 +21,7 @@ from tts_service.types import ModuleName
 
 A, B, C = ModuleName("a"), ModuleName("b"), ModuleName("c")
 SIZES = {"a": 10, "b": 20, "c": 30}
+WORKSPACE_BYTES = 8 << 10
 TOTAL_BYTES = PROCESS_BYTES + 200
 
 
@@ -322,6 +323,25 @@ def test_what_a_voice_left_in_the_allocator_goes_back_once_nobody_speaks(clock: 
     later(manager, clock)
 
     assert home_bytes + IDLE_CACHE_BYTES + 1 == while_speaking_bytes
+    assert home_bytes == device.usage().reserved_bytes
+
+
+def test_what_libraries_compute_in_goes_when_nobody_computes(clock: ManualClock) -> None:
+    """Under a lease it is in use, and stays; a trim after that gives it back with the rest."""
+    device = FakeDevice()
+    manager = device_residency(device, clock=clock)
+    manager.start()
+    home_bytes = device.usage().allocated_bytes
+    try:
+        with manager.lease([ModuleName(next(iter(MAKERS)))], timeout_seconds=20.0):
+            device.multiply(WORKSPACE_BYTES)
+            manager.trim(modules=False, timeout_seconds=20.0)
+            while_leased_bytes = device.usage().reserved_bytes
+        manager.trim(modules=False, timeout_seconds=20.0)
+    finally:
+        manager.close()
+
+    assert home_bytes + WORKSPACE_BYTES == while_leased_bytes
     assert home_bytes == device.usage().reserved_bytes
 
 

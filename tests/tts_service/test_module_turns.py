@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fakes.situations import situation
-from tts_service.residency.turns import module_turns, too_large
+from tts_service.residency.turns import largest_step_bytes, module_turns, too_large
 from tts_service.types import ModuleName
 
 STEPS = tuple(frozenset(map(ModuleName, names)) for names in ("ad", "bc", "c"))
@@ -27,3 +27,12 @@ def test_too_large_is_the_step_that_does_not_fit_alone(budget: int, needed: int 
     hopeless = too_large(situation("", budget=budget), STEPS)
 
     assert needed == (None if hopeless is None else hopeless.needed_bytes)
+
+
+def test_largest_step_is_exactly_the_budget_below_which_speech_fails() -> None:
+    """Who hands out budgets is told the smallest that every step fits into; without steps there is none."""
+    least = largest_step_bytes(situation(""), STEPS)
+
+    assert (50, 0) == (least, largest_step_bytes(situation(""), ()))
+    assert too_large(situation("", budget=least), STEPS) is None
+    assert too_large(situation("", budget=least - 1), STEPS) is not None

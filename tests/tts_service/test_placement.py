@@ -381,11 +381,12 @@ def test_move_says_who_decided_it(given: Situation, authority: Authority) -> Non
     assert authority is decide(given, now_seconds=100.0).moves[0].authority
 
 
-def test_scratch_memory_comes_before_weights() -> None:
-    """The first stage cannot begin without its own, which would be the last of the whole data path."""
-    waiting = situation(waiting=["abc"])
-    residences = tuple(replace(each, is_scratch=each.module == "c") for each in waiting.residences)
+@pytest.mark.parametrize(("scratch", "order"), [("c", "cab"), ("cd", "cadb"), ("", "abcd"), ("ad", "abdc")])
+def test_first_stages_scratch_memory_and_weights_come_before_all_else(scratch: str, order: str) -> None:
+    """What the first stage needs is there first; of the others scratch memory, which takes no time."""
+    waiting = situation(waiting=["".join(sorted(order))])
+    residences = tuple(replace(each, is_scratch=each.module in scratch) for each in waiting.residences)
 
     decision = decide(replace(waiting, residences=residences), now_seconds=0)
 
-    assert "cab" == _restored(decision)
+    assert order == _restored(decision)

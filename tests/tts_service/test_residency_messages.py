@@ -220,6 +220,7 @@ def test_report_message_carries_every_field() -> None:
         sessions=9,
         queued_utterances=10,
         device=DeviceUsage(reserved_bytes=12, allocated_bytes=11),
+        largest_step_bytes=13,
     )
     message = messages.report_message(report)
     expected = pb.ResidencyReport(
@@ -237,6 +238,7 @@ def test_report_message_carries_every_field() -> None:
         sessions=9,
         queued_utterances=10,
         device=pb.DeviceUsage(reserved_bytes=12, allocated_bytes=11),
+        largest_step_bytes=13,
     )
     expected.time.FromJsonString("2023-11-14T22:13:20.250Z")
     expected.restore_wait_duration.FromMilliseconds(1_500)

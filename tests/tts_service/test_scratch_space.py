@@ -210,6 +210,26 @@ def test_pages_that_come_with_the_space_are_there_at_once(
     assert booked_bytes == space.account.booked_bytes
 
 
+def test_pages_that_come_with_the_space_are_one_mapping(
+    driver: FakeCudaDriver, weights: ArenaWeights, space: ScratchSpace
+) -> None:
+    """The first token waits for them; they also go as one, after what their last owners left to do."""
+    pages = _pages(space, ready_pages=4)
+    _bring(weights, space)
+    taken = pages.take(5)
+    driver.launch(pages.tensor.data_ptr(), GRANULE)
+    pages.give(taken)
+    weights.evict(NAME)
+    left = driver.physical_bytes
+    _bring(weights, space)
+
+    assert ((1 + 1 + 1, 1 + 1, None), 0, 4 * GRANULE) == (
+        (driver.calls.count("map"), driver.calls.count("unmap"), driver.lost),
+        left,
+        driver.physical_bytes,
+    )
+
+
 def test_more_pages_than_there_are_is_refused_as_a_whole(weights: ArenaWeights, space: ScratchSpace) -> None:
     """None is taken."""
     pages = _pages(space)

@@ -53,13 +53,13 @@ class Hog:
         """Take the memory, again before each attempt and whenever torch's cache was given back."""
         self._served.weights.restore = self._attempted  # type: ignore[method-assign]
 
-    def _attempted(self, name: ModuleName, module: object) -> int:
+    def _attempted(self, name: ModuleName, module: object, *, meanwhile: Callable[[], object]) -> int:
         if name != A:
-            return self._restore(name, module)
+            return self._restore(name, module, meanwhile=meanwhile)
         self._take()
         self._device.give_back = self._take  # type: ignore[method-assign]
         try:
-            return self._restore(name, module)
+            return self._restore(name, module, meanwhile=meanwhile)
         finally:
             self._device.give_back = lambda: None  # type: ignore[method-assign]
             self._served.driver.heal()

@@ -145,6 +145,7 @@ def report_message(report: ResidencyReport) -> pb.ResidencyReport:
         restore_waits=report.restore_waits,
         restore_wait_duration=duration(report.restore_wait_seconds),
         device=device_usage_message(report.device),
+        largest_step_bytes=report.largest_step_bytes,
     )
 
 

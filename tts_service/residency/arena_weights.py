@@ -4,7 +4,7 @@ It is what `DeviceTensors` is where memory can be mapped. Unlike there, a module
 its first restore on: while it is away they must not be used, on the host as little as on the device.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -51,6 +51,8 @@ class ArenaWeights:
         self._flattening = flattening or _flattening_on(driver)
         self._adopt_from_bytes = adopt_from_bytes
         self._arenas: dict[ModuleName, Arena] = {}
+        self._begun: dict[ModuleName, DeviceEvent | None] = {}
+        self._weighed: tuple[object, ArenaLayout] | None = None
         self._spaces: dict[ModuleName, ScratchSpace] = {}
         self._scratch: list[ScratchArena] = []
         self._cover: StrayCover | None = None
@@ -60,8 +62,7 @@ class ArenaWeights:
                 self._cover = StrayCover(driver)
 
     def __repr__(self) -> str:
-        there = [name for name, arena in self._arenas.items() if arena.is_mapped]
-        return f"<ArenaWeights {' '.join(there) or 'of nothing'} | {self.mapped_bytes} bytes mapped>"
+        return f"<ArenaWeights {' '.join(self._arenas) or 'of nothing'} | {self.mapped_bytes} bytes mapped>"
 
     @property
     def arena_bytes(self) -> int:
@@ -102,19 +103,40 @@ class ArenaWeights:
         """Return the bytes that a module in host memory will take."""
         if isinstance(module, ScratchModule):
             return module.space.byte_count
-        return whole_granules(self._driver, max(1, self._layout(module).byte_count))
+        # A network of a thousand tensors takes 15 ms: whoever admits it next need not do it again.
+        _, layout = self._weighed = (module, self._layout(module))
+        return whole_granules(self._driver, max(1, layout.byte_count))
 
-    def restore(self, name: ModuleName, module: object) -> int:
+    def admit(self, name: ModuleName, module: object) -> None:
+        """Make a module's arena and lock its host memory, before it is ever restored."""
+        if not isinstance(module, ScratchModule):
+            with self._moving():
+                self._admitted(name, module)
+
+    def begin(self, name: ModuleName, module: object) -> None:
+        """Let a module that was here before follow those under way; what cannot begin, `restore` does, or says why."""
+        assert name not in self._begun, f"{name} has begun already"
+        with suppress(DeviceDriverError), self._moving():
+            if isinstance(module, ScratchModule):
+                module.space.restore()
+                self._begun[name] = None
+            elif name in self._arenas and self._arenas[name].is_admitted:
+                self._begun[name] = self._arenas[name].restore()
+
+    def restore(self, name: ModuleName, module: object, *, meanwhile: Callable[[], object] = lambda: None) -> int:
         """Bring a module's weights to its arena and return its bytes.
 
         If it raises, the weights are in host memory and the device holds nothing of them.
         """
         if isinstance(module, ScratchModule):
             return self._restore_space(name, module.space)
-        with self._moving():
-            arena = self._admitted(name, module)
-            arrived = self._begun(arena)
+        arrived = self._begun.pop(name, None)
+        if arrived is None:
+            with self._moving():
+                arrived = self._filled(self._admitted(name, module))
+        arena = self._arenas[name]
         if not self._asynchronous:
+            meanwhile()
             self._await(arena, arrived)
         return arena.byte_count
 
@@ -130,6 +152,7 @@ class ArenaWeights:
 
     def forget(self, name: ModuleName) -> None:
         """Let go of a module's host memory; its addresses stay its own."""
+        self._weighed = None
         arena = self._arenas.get(name)
         if arena is not None:
             with self._moving():
@@ -196,6 +219,10 @@ class ArenaWeights:
         with self._moving():
             self._device.give_back()
 
+    def forget_workspaces(self) -> None:
+        """Let go of what libraries keep to compute in."""
+        self._device.forget_workspaces()
+
     def trim(self) -> int:
         """Give back what scratch spaces hold beyond what is in use, and return its bytes; spaces stay where they are.
 
@@ -210,13 +237,13 @@ class ArenaWeights:
     def close(self) -> None:
         """Give everything back, addresses included; no tensor of any arena may be used after that."""
         with self._moving():
-            for arena in self._arenas.values():
-                arena.close()
-            for space in self._spaces.values():
-                space.close()
+            holders: tuple[Arena | ScratchSpace, ...] = (*self._arenas.values(), *self._spaces.values())
+            for each in holders:
+                each.close()
         for scratch in self._scratch:
             scratch.close()
         self._arenas.clear()
+        self._begun.clear()
         self._spaces.clear()
         self._scratch.clear()
 
@@ -227,13 +254,14 @@ class ArenaWeights:
         """Return a module's arena with its weights; the addresses are those of its first time."""
         arena = self._arenas.get(name)
         if arena is None or not arena.is_admitted:
-            layout = self._layout(module)
+            weighed, self._weighed = self._weighed, None
+            layout = weighed[1] if weighed is not None and weighed[0] is module else self._layout(module)
             if arena is None:
                 arena = self._arenas[name] = Arena(name, layout, driver=self._driver, cover=self._cover)
             arena.admit(module, layout)
         return arena
 
-    def _begun(self, arena: Arena) -> DeviceEvent:
+    def _filled(self, arena: Arena) -> DeviceEvent:
         try:
             return arena.restore()
         except DeviceMemoryError:
@@ -252,8 +280,10 @@ class ArenaWeights:
 
     def _restore_space(self, name: ModuleName, space: ScratchSpace) -> int:
         assert self._spaces.get(name) is space
-        with self._moving():
-            space.restore()
+        if name not in self._begun:
+            with self._moving():
+                space.restore()
+        self._begun.pop(name, None)
         return space.byte_count
 
     def _holder(self, name: ModuleName) -> Arena | ScratchSpace:

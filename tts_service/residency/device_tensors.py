@@ -41,8 +41,15 @@ class DeviceTensors:
         recurrent = _recurrent_weights(module) if self._device.device.type == "cuda" else ()
         return module_tensors(module).byte_count + sum(each.nbytes for each in recurrent)
 
-    def restore(self, name: ModuleName, module: object) -> int:
+    def admit(self, name: ModuleName, module: object) -> None:
+        """Do nothing: what has no addresses of its own has nothing to make."""
+
+    def begin(self, name: ModuleName, module: object) -> None:
+        """Begin nothing: whoever allocates waits for what is done with it."""
+
+    def restore(self, name: ModuleName, module: object, *, meanwhile: Callable[[], object] = lambda: None) -> int:
         """Copy a module's tensors to the device, put them in place, and return their bytes."""
+        del meanwhile
         assert name not in self._there, f"{name} is on the device already"
         tensors = module_tensors(module)
         self._pin(name, tensors)
@@ -97,6 +104,10 @@ class DeviceTensors:
     def give_back(self) -> None:
         """Return what the allocator keeps for use."""
         self._give_back()
+
+    def forget_workspaces(self) -> None:
+        """Let go of what libraries keep to compute in."""
+        self._device.forget_workspaces()
 
     def _pin(self, name: ModuleName, tensors: ModuleTensors) -> None:
         if name not in self._pinned:

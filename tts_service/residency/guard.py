@@ -1,4 +1,8 @@
-"""The lock around the register, and what follows every change: a decision, answers, announcements."""
+"""The lock around the register, and what follows every change: a decision, answers, announcements.
+
+Answers go out at once: somebody waits for a module. Announcements can wait until those who move have nothing to move
+any more, because whoever hears them (reports, health) takes Python's lock from those who speak.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +18,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """Lets one thread at a time at the register; its condition is notified of every change."""
+    """Lets one thread at a time at the register.
+
+    `changed` is notified of every change, `rescheduled` (of the same lock) of one after which time alone changes
+    something at another time than before.
+    """
 
     def __init__(self, register: Register, *, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self.rescheduled = threading.Condition(lock)
         self._register = register
         self._listeners: tuple[Listener, ...] = ()
+        self._untold = False
 
     def __repr__(self) -> str:
         return f"<Guard of {self._register!r} | {len(self._listeners)} listeners>"
@@ -32,17 +43,29 @@ class Guard:
             yield self._register
 
     @contextmanager
-    def changing(self) -> Iterator[Register]:
-        """Hold the lock for a change; what follows from it is decided before, and told after the lock is let go."""
+    def changing(self, *, announces: bool = True) -> Iterator[Register]:
+        """Hold the lock for a change; what follows from it is decided before, and told after the lock is let go.
+
+        Without `announces`, listeners hear of it with the next change, or from `announce`.
+        """
         with self.changed:
-            before = self._register.visible()
+            before, due_seconds = self._register.visible(), self._register.next_seconds()
             yield self._register
             outcomes = self._register.settle(now_seconds=self.clock())
-            announced = self._listeners if self._register.visible() != before else ()
+            self._untold = self._untold or self._register.visible() != before
             self.changed.notify_all()
+            if self._register.next_seconds() != due_seconds:
+                self.rescheduled.notify_all()
         for outcome in outcomes:
             outcome()
-        for listener in announced:
+        if announces:
+            self.announce()
+
+    def announce(self) -> None:
+        """Call listeners if anything has changed since they were called last."""
+        with self.changed:
+            told, self._untold = self._listeners if self._untold else (), False
+        for listener in told:
             _tell(listener)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

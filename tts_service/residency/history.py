@@ -12,7 +12,7 @@ from tts_service.residency.types import ModuleStatus, Tier
 from tts_service.types import ModuleName
 
 SAMPLES_KEPT = 10_000
-"""The newest samples that are kept: at one a second and two a move, more than two quiet hours."""
+"""The newest samples that are kept: at one a second and two for moves in a row, more than two quiet hours."""
 
 MOVES_KEPT = 32
 """The newest moves of a module whose median is its move time; one slow disk read does not tilt it."""

@@ -92,7 +92,7 @@ class Housekeeper:
     def after_moves(self) -> None:
         """Clean up after modules have moved, if that is wanted."""
         if self._upkeep.cleans_up:
-            self._mover.give_back()
+            self._give_back()
 
     def do_chores(self) -> None:
         """Do what was asked for, in the thread that moves modules."""
@@ -147,6 +147,14 @@ class Housekeeper:
 
     def _give_all_back(self) -> None:
         self._resources.scratch.trim()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Return what allocators keep; if nobody computes, also what libraries keep to compute in."""
+        with self._guard.reading() as register:
+            if not any(register.situation.leases.held.values()):
+                # Under the lock, so that nobody begins to compute in it.
+                self._mover.forget_workspaces()
         self._mover.give_back()
 
     def _held(self) -> Held:
@@ -163,7 +171,7 @@ class Housekeeper:
         with self._guard.reading() as register:
             ended, self._claims_ended = register.claims_ended != self._claims_ended, register.claims_ended
         if ended and self._upkeep.cleans_up:
-            self._ask(self._mover.give_back)
+            self._ask(self._give_back)
 
     def _give_back_idle_cache(self) -> None:
         """Give back what the device's allocator keeps beyond what speech uses, once nobody speaks."""
@@ -175,7 +183,7 @@ class Housekeeper:
             self._ask(self._return_cache)
 
     def _return_cache(self) -> None:
-        self._mover.give_back()
+        self._give_back()
         # What is in use in pieces cannot go: it must not be tried again every second.
         self._unreturned_bytes = self._cached_bytes()
 
@@ -198,7 +206,7 @@ class Housekeeper:
 
     def _relieve(self) -> None:
         """Send away what is still wanted away when allocators keep nothing any more."""
-        self._mover.give_back()
+        self._give_back()
         free_bytes = self._resources.free_bytes()
         if free_bytes is None:
             return

@@ -15,7 +15,10 @@ from tts_service.types import ModuleName
 
 def room_limit_bytes(situation: Situation) -> int | None:
     """Return what may be at home with all that is to grow there, None for no bound."""
-    bounds = (budget_bytes(situation.wishes), *(growth.ceiling_bytes for growth in situation.growths))
+    budget = budget_bytes(situation.wishes)
+    if not situation.growths:
+        return budget
+    bounds = (budget, *(growth.ceiling_bytes for growth in situation.growths))
     return min((bound for bound in bounds if bound is not None), default=None)
 
 

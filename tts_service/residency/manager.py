@@ -7,7 +7,7 @@ lock too, one at a time, so that their bytes can be measured.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -21,7 +21,8 @@ from tts_service.residency.housekeeper import NO_RESOURCES, Housekeeper, Resourc
 from tts_service.residency.kept_room import KeptRoom
 from tts_service.residency.lending import Lending
 from tts_service.residency.module_account import ModuleAccount
-from tts_service.residency.move_worker import MoveWorker, OnMove
+from tts_service.residency.move_notes import OnMove
+from tts_service.residency.move_worker import MoveWorker
 from tts_service.residency.mover import Mover
 from tts_service.residency.register import Register
 from tts_service.residency.resting import first_residences
@@ -42,7 +43,7 @@ class ResidencyManager:
     `tiers` are the machine's, home first: HOST and DISK, or DEVICE, HOST and DISK with a mover that has a device.
     `budget_bytes` bounds what modules hold at home; `pinned_modules` never leave; `rest_tiers` say where some rest. See
     `Wishes` for `linger_seconds` and `stay_seconds`, `Housekeeper` for `upkeep` and `resources`.
-    `restore_timeout_seconds` bounds `prepare`.
+    `restore_timeout_seconds` bounds `prepare`. `steps` are what speech needs at once, for the report.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ResidencyManager:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         on_move: OnMove = lambda _move, _bytes, _seconds: None,
+        steps: Sequence[frozenset[ModuleName]] = (),
     ) -> None:
         self.modules = tuple(spec.name for spec in specs)
         assert (tiers[0] is Tier.DEVICE) == (mover.device is not None), "a home on a device takes a mover to it"
@@ -77,6 +79,7 @@ class ResidencyManager:
         self._tiers = tiers
         self._mover = mover
         self._wall_clock = wall_clock
+        self._steps = tuple(steps)
         self._restore_timeout_seconds = restore_timeout_seconds
         self._guard = Guard(register, clock=clock)
         self.room = Room(self._guard)
@@ -208,18 +211,23 @@ class ResidencyManager:
             self.prepare({module})
         with self._guard.reading() as register:
             self._guard.changed.wait_for(lambda: not register.goes_on(module, tier), timeout_seconds)
-            reason = register.obstacle(module, tier)
-        return next(status for status in self.report().modules if status.module == module), reason
+            return reports.status(register, module, self._moment(memory=False)), register.obstacle(module, tier)
 
     def trim(self, *, modules: bool, timeout_seconds: float) -> TrimReport:
         """Give back what nobody misses, with idle modules if they are asked for. Raises ServiceError DRAINING."""
         return self._housekeeper.trim(modules=modules, timeout_seconds=timeout_seconds)
 
+    def broken_modules(self) -> tuple[ModuleName, ...]:
+        """Return what could not be brought back or was lost; takes microseconds, where a report reads memory."""
+        with self._guard.reading() as register:
+            residences = register.situation.residences
+        return tuple(each.module for each in residences if each.state is ModuleState.BROKEN)
+
     def report(self, *, closely: bool = False) -> ResidencyReport:
         """Say what is, with epoch 0 and no holder: those are the governor's. `closely` takes milliseconds."""
         moment = self._moment(closely=closely)
         with self._guard.reading() as register:
-            return reports.report(register, moment)
+            return reports.report(register, moment, steps=self._steps)
 
     def memory_report(self, max_samples: int) -> MemoryReport:
         """Say how memory was used, with at most so many of the newest samples."""
@@ -282,10 +290,10 @@ class ResidencyManager:
             with self._guard.changing():
                 pass
 
-    def _moment(self, *, closely: bool = False) -> reports.Moment:
+    def _moment(self, *, memory: bool = True, closely: bool = False) -> reports.Moment:
         return reports.Moment(
             now_seconds=self._guard.clock(),
             unix_seconds=self._wall_clock(),
-            process_bytes=self._mover.process_bytes(),
-            device=self._mover.device_usage(closely=closely),
+            process_bytes=self._mover.process_bytes() if memory else 0,
+            device=self._mover.device_usage(closely=closely) if memory else None,
         )

@@ -52,14 +52,27 @@ class ModuleStore:
         home_bytes = self._mover.weigh(spec, loaded.module)
         return Brought(home_bytes=home_bytes, host_bytes=loaded.home_bytes, seconds=loaded.seconds)
 
-    def bring(self, spec: ModuleSpec, move: Move, residence: Residence) -> Brought:
-        """Bring a module nearer. Raises MemoryError or RestoreFailedError; `whereabouts` then says how far it came."""
+    def admit(self, spec: ModuleSpec) -> None:
+        """Do for a module in host memory what its first way to the device would have to do else."""
+        self._mover.admit(spec, self.objects[spec.name])
+
+    def begin(self, move: Move) -> None:
+        """Begin a move from host memory to the device that will be made in any case; `bring` ends it."""
+        self._mover.begin(move.module, self.objects[move.module])
+
+    def bring(
+        self, spec: ModuleSpec, move: Move, residence: Residence, *, meanwhile: Callable[[], object] = lambda: None
+    ) -> Brought:
+        """Bring a module nearer; `meanwhile` is called while it is copied to a device.
+
+        Raises MemoryError or RestoreFailedError; `whereabouts` then says how far it came.
+        """
         seconds = 0.0
         if move.source is Tier.DISK:
             seconds = self._load(spec, lambda _: self._mover.restore(spec, home_bytes=residence.home_bytes)).seconds
         if move.target is not Tier.DEVICE:
             return Brought(home_bytes=residence.home_bytes, host_bytes=residence.host_bytes, seconds=seconds)
-        copied = self._mover.to_device(spec, self.objects[spec.name])
+        copied = self._mover.to_device(spec, self.objects[spec.name], meanwhile=meanwhile)
         return Brought(
             home_bytes=copied.home_bytes,
             host_bytes=residence.host_bytes,

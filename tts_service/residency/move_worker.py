@@ -2,23 +2,24 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 
 import structlog
 
 from tts_service.errors import StartupError
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.guard import Guard
-from tts_service.residency.history import MemoryHistory, MemorySample
+from tts_service.residency.history import MemoryHistory
 from tts_service.residency.housekeeper import Housekeeper
+from tts_service.residency.memory_sampler import MemorySampler
 from tts_service.residency.module_store import Brought, ModuleStore
+from tts_service.residency.move_notes import MoveNotes, OnMove
 from tts_service.residency.mover import Mover, RestoreFailedError
-from tts_service.residency.reports import phase_of
 from tts_service.residency.situation import (
     Move,
     Residence,
     away_from_home,
     fits_beside,
-    home_bytes,
     residence_of,
     rest_of,
 )
@@ -26,14 +27,8 @@ from tts_service.residency.types import Authority, ModuleState, Tier
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
 
-SAMPLE_SECONDS = 1.0
-"""Time between samples of memory while nothing moves."""
-
 REST_SECONDS = 1.0
 """Rest after an error that should not be, so that it does not fill the log."""
-
-OnMove = Callable[[Move, int, float], object]
-"""Hears, in the thread that moves, of a move that was made: its bytes and seconds. Must be quick."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,9 +55,9 @@ class MoveWorker:
         self._specs = specs
         self._guard = guard
         self._mover = mover
-        self._wall_clock = wall_clock
-        self._on_move = on_move
-        self._sampled_seconds = guard.clock()
+        self._sampler = MemorySampler(self.history, guard=guard, mover=mover, wall_clock=wall_clock)
+        self._notes = MoveNotes(on_move)
+        self._begun: set[ModuleName] = set()
         self._threads: tuple[threading.Thread, ...] = ()
         self._closing = False
 
@@ -85,6 +80,7 @@ class MoveWorker:
         with self._guard.changed:
             self._closing = True
             self._guard.changed.notify_all()
+            self._guard.rescheduled.notify_all()
         for thread in self._threads:
             thread.join()
         self._housekeeper.close()
@@ -98,7 +94,8 @@ class MoveWorker:
             kept = pinned(register.situation.wishes, home=register.situation.home)
         for spec in sorted(self._specs.values(), key=lambda each: each.name not in kept):
             self._load_first(spec, pinned=spec.name in kept)
-            self.sample()
+            self._sampler.sample()
+            self._notes.tell()
         with self._guard.changing() as register:
             register.opened = True
 
@@ -117,34 +114,29 @@ class MoveWorker:
         if due_seconds is not None and due_seconds <= self._guard.clock():
             with self._guard.changing():
                 pass
-        if self._guard.clock() >= self._sampled_seconds + SAMPLE_SECONDS:
-            self.sample()
+        if self._guard.clock() >= self._sampler.due_seconds:
+            self._sampler.sample()
             self._housekeeper.tick()
 
-    def sample(self) -> None:
-        """Take a sample of memory, if a history is kept."""
-        usage = self._mover.device_usage() if self.history.keeps else None
-        process_bytes = self._mover.process_bytes() if self.history.keeps else 0
-        with self._guard.reading() as register:
-            self._sampled_seconds = self._guard.clock()
-            self.history.record(
-                MemorySample(
-                    unix_seconds=self._wall_clock(),
-                    phase=phase_of(register.situation, started=register.opened),
-                    process_bytes=process_bytes,
-                    home_bytes=home_bytes(register.situation),
-                    device_bytes=None if usage is None else usage.reserved_bytes,
-                )
-            )
-
     def _make_queued_moves(self) -> int:
+        """Make all moves that are queued; what is to be told of them, and samples, come when none is left.
+
+        A move from or to disk takes so long that neither waits for it.
+        """
         made = 0
-        while (move := self._next_move()) is not None:
-            self.sample()
-            self._make(move)
-            self.sample()
+        while (due := self._next_move()) is not None:
+            is_long = Tier.DISK in (due[0].source, due[0].target)
+            if is_long or self._notes.are_many:
+                self._tell()
+            if is_long:
+                self._sampler.sample()
+            elif not made:
+                self._sampler.sample_before()
+            self._make(*due)
             made += 1
         if made:
+            self._sampler.sample()
+            self._tell()
             self._housekeeper.after_moves()
         return made
 
@@ -174,20 +166,22 @@ class MoveWorker:
         """Wait until time alone changes something or a sample is due; False when it is time to go."""
         with self._guard.reading() as register:
             while not self._closing:
-                times = (register.next_seconds(), self._sampled_seconds + SAMPLE_SECONDS)
+                times = (register.next_seconds(), self._sampler.due_seconds)
                 rest_seconds = min(time for time in times if time is not None) - self._guard.clock()
                 if rest_seconds <= 0:
                     return True
-                self._guard.changed.wait(rest_seconds)
+                self._guard.rescheduled.wait(rest_seconds)
             return False
 
-    def _next_move(self) -> Move | None:
+    def _next_move(self) -> tuple[Move, Residence] | None:
         with self._guard.reading() as register:
-            return register.jobs.popleft() if register.jobs and not self._closing else None
+            if self._closing or not register.jobs:
+                return None
+            move = register.jobs.popleft()
+            self._begun.discard(move.module)
+            return move, residence_of(register.situation, move.module)
 
-    def _make(self, move: Move) -> None:
-        with self._guard.reading() as register:
-            residence = residence_of(register.situation, move.module)
+    def _make(self, move: Move, residence: Residence) -> None:
         if move.target < move.source:
             self._bring(move, residence)
         else:
@@ -195,7 +189,7 @@ class MoveWorker:
 
     def _bring(self, move: Move, residence: Residence) -> None:
         try:
-            brought = self.store.bring(self._specs[move.module], move, residence)
+            brought = self.store.bring(self._specs[move.module], move, residence, meanwhile=self._begin_next)
         except MemoryError:
             self._fell_short(move, residence)
         except RestoreFailedError:
@@ -203,6 +197,15 @@ class MoveWorker:
             self._broke_down(move.module)
         else:
             self._came(move, brought)
+
+    def _begin_next(self) -> None:
+        """Begin the restores that follow next, so that the bus does not wait for what is said between two of them."""
+        with self._guard.reading() as register:
+            following = () if self._closing else tuple(register.jobs)
+        for move in takewhile(lambda each: (each.source, each.target) == (Tier.HOST, Tier.DEVICE), following):
+            if move.module not in self._begun:
+                self._begun.add(move.module)
+                self.store.begin(move)
 
     def _broke_down(self, module: ModuleName) -> None:
         with self._guard.changing() as register:
@@ -217,10 +220,10 @@ class MoveWorker:
             register.fell_short(move.module, tier=tier, now_seconds=self._guard.clock())
 
     def _came(self, move: Move, brought: Brought) -> None:
-        with self._guard.changing() as register:
+        with self._guard.changing(announces=False) as register:
             register.came(move, brought, now_seconds=self._guard.clock())
         moved_bytes = brought.host_bytes if move.target > register.situation.home else brought.home_bytes
-        self._tell(move, moved_bytes=moved_bytes, seconds=brought.seconds)
+        self._notes.add(move, moved_bytes=moved_bytes, seconds=brought.seconds)
 
     def _take_away(self, move: Move, residence: Residence) -> None:
         went = self.store.take_away(self._specs[move.module], move, residence)
@@ -230,13 +233,14 @@ class MoveWorker:
             _log.error("module_broken", module=move.module, authority=move.authority.value, reason=str(failure))
             self._broke_down(move.module)
             return
-        with self._guard.changing() as register:
+        with self._guard.changing(announces=False) as register:
             register.went(move, went, now_seconds=self._guard.clock())
-        self._tell(move, moved_bytes=went.released_bytes, seconds=went.seconds)
+        self._notes.add(move, moved_bytes=went.released_bytes, seconds=went.seconds)
 
-    def _tell(self, move: Move, *, moved_bytes: int, seconds: float) -> None:
-        _log_move(move, moved_bytes=moved_bytes, seconds=seconds)
-        self._on_move(move, moved_bytes, seconds)
+    def _tell(self) -> None:
+        """Tell whoever listens of what has moved."""
+        self._guard.announce()
+        self._notes.tell()
 
     def _load_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
         """Load a module for the first time; it rests away from home if that is its place, or it finds no room.
@@ -259,8 +263,11 @@ class MoveWorker:
         tier = rest_of(situation, residence) if wish is None else wish.tier
         if tier is situation.home and not fits:
             tier = away_from_home(situation, residence)
-        if tier is not Tier.HOST:
-            self._make(self._set_out_first(spec, tier, Authority.DEFAULT if wish is None else wish.authority))
+        if tier is Tier.HOST:
+            self.store.admit(spec)
+        else:
+            move = self._set_out_first(spec, tier, Authority.DEFAULT if wish is None else wish.authority)
+            self._make(move, residence)
             self._check_first(spec, pinned=pinned and tier is situation.home)
 
     def _check_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
@@ -277,15 +284,3 @@ class MoveWorker:
             move = Move(module=spec.name, source=tier, target=target, authority=authority)
             register.set_out(move)
         return move
-
-
-def _log_move(move: Move, *, moved_bytes: int, seconds: float) -> None:
-    _log.info(
-        "module_moved",
-        module=move.module,
-        source=move.source.name,
-        target=move.target.name,
-        bytes=moved_bytes,
-        seconds=round(seconds, 6),
-        authority=move.authority.value,
-    )

@@ -1,20 +1,21 @@
 """Makes moves, measures them, and says in two words what can go wrong: no memory, or broken.
 
-Moves are made one at a time (see `manager`): two at once would measure each other's bytes.
+Moves are made one at a time (see `manager`): two at once would measure each other's bytes. Only copies to a device may
+begin before their turn, behind those under way, so that the bus has no rest between two modules.
 """
 
-import errno
 import gc
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
-import torch
 
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.device_driver import DeviceDriverError
+from tts_service.residency.moved_memory import DeviceWeights, Memory
+from tts_service.residency.out_of_memory import is_out_of_memory
 from tts_service.residency.types import DeviceUsage
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.types import ModuleName
@@ -26,83 +27,9 @@ MOVES = "moves"
 
 _log = structlog.get_logger(__name__)
 
-_OUT_OF_MEMORY_WORDS = (
-    "can't allocate memory",
-    "failed to allocate memory",
-    "bad allocation",
-    "bad_alloc",
-    "cuda error: out of memory",
-)
-"""What torch's and onnxruntime's own exceptions say when there is no memory; neither raises MemoryError."""
 
-
-class Memory(Protocol):
-    """What a mover needs of the process's memory."""
-
-    def resident_bytes(self) -> int:
-        """Return the resident set; 0 where it is unknown."""
-        ...
-
-    def give_back(self) -> None:
-        """Return freed memory to the operating system."""
-        ...
-
-
-class DeviceWeights(Protocol):
-    """What a mover needs of a device: weights that come from a module's host memory and go again.
-
-    The module is the same object all the time. Each is called by one thread at a time, but for `begin_work` and
-    `end_work`.
-    """
-
-    def weigh(self, module: object) -> int:
-        """Return the bytes that a module in host memory will take, or TypeError if it is nothing that can go there."""
-        ...
-
-    def restore(self, name: ModuleName, module: object) -> int:
-        """Put a module's weights on the device and return their bytes; done when it returns.
-
-        If it raises, the module is in host memory as before and the device holds nothing of it.
-        """
-        ...
-
-    def evict(self, name: ModuleName) -> int:
-        """Let a module use its host memory again, copying nothing, and return the bytes that were given back."""
-        ...
-
-    def forget(self, name: ModuleName) -> None:
-        """Let go of a module's host memory, which is about to be dropped."""
-        ...
-
-    def begin_work(self, names: Collection[ModuleName]) -> None:
-        """Let what this thread will ask of the device come after what brings these modules there.
-
-        Raises DeviceDriverError, and then nothing has begun.
-        """
-        ...
-
-    def end_work(self, names: Collection[ModuleName]) -> None:
-        """Let modules stay until the device has done what this thread has asked of it; may wait for that.
-
-        Raises what went wrong on the device. The use has ended all the same.
-        """
-        ...
-
-    def failure(self, name: ModuleName) -> Exception | None:
-        """Return what keeps a module from the device for good, None if nothing does."""
-        ...
-
-    def fail(self, name: ModuleName, error: DeviceDriverError) -> None:
-        """Keep a module from the device for good: what was done with it there has failed."""
-        ...
-
-    def usage(self, *, closely: bool = False) -> DeviceUsage:
-        """Return what the process holds of the device; `closely` with what takes milliseconds to find out."""
-        ...
-
-    def give_back(self) -> None:
-        """Return to the device what its allocator keeps for use."""
-        ...
+def _nothing() -> None:
+    return None
 
 
 class RestoreFailedError(Exception):
@@ -161,6 +88,11 @@ class Mover:
         if self.device is not None:
             self.device.give_back()
         self._memory.give_back()
+
+    def forget_workspaces(self) -> None:
+        """Let go of what libraries keep to compute in on the device, while nothing is computed there."""
+        if self.device is not None:
+            self.device.forget_workspaces()
 
     def begin_work(self, names: Collection[ModuleName]) -> None:
         """Let this thread's work on the device, if there is one, come after what brings these modules there."""
@@ -230,12 +162,27 @@ class Mover:
         released_bytes = max(0, before_bytes - self._memory.resident_bytes())
         return Evicted(released_bytes=released_bytes, seconds=self._clock() - began_seconds)
 
-    def to_device(self, spec: ModuleSpec, module: object) -> Restored:
-        """Bring a module from host memory to the device. Raises MemoryError or RestoreFailedError."""
+    def admit(self, spec: ModuleSpec, module: object) -> None:
+        """Do at the start what a module's first restore would do else, in mid-speech perhaps, and say what is wrong."""
+        try:
+            if self.device is not None:
+                self.device.admit(spec.name, module)
+        except Exception:  # noqa: BLE001 - nothing is lost but time.
+            _log.exception("module_not_admitted", module=spec.name)
+
+    def begin(self, name: ModuleName, module: object) -> None:
+        """Begin to bring a module from host memory to the device, which `to_device` then ends. Raises nothing."""
+        self._present().begin(name, module)
+
+    def to_device(self, spec: ModuleSpec, module: object, *, meanwhile: Callable[[], object] = _nothing) -> Restored:
+        """Bring a module from host memory to the device; `meanwhile` is called while it is copied.
+
+        The time is from when nothing else was on its way. Raises MemoryError or RestoreFailedError.
+        """
         device = self._present()
         began_seconds = self._clock()
         with self._spans.span(f"{spec.name} to device", on=MOVES):
-            home_bytes = self._carry(spec, lambda: device.restore(spec.name, module))
+            home_bytes = self._carry(spec, lambda: device.restore(spec.name, module, meanwhile=meanwhile))
         self._moves += 1
         return Restored(module=module, home_bytes=home_bytes, seconds=self._clock() - began_seconds)
 
@@ -260,7 +207,7 @@ class Mover:
         try:
             return step()
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise MemoryError(f"there is no memory for {spec.name}") from error
             raise RestoreFailedError(f"{spec.name} cannot be loaded: {error}") from error
 
@@ -278,16 +225,3 @@ def _drop(module: object) -> Callable[[], object | None]:
         return weakref.ref(module)
     except TypeError:
         return _nothing
-
-
-def _nothing() -> None:
-    return None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        each in words for each in _OUT_OF_MEMORY_WORDS
-    )

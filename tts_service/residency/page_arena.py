@@ -11,7 +11,7 @@ from threading import Lock
 import torch
 
 from tts_service.errors import Reason, ServiceError
-from tts_service.residency.device_driver import DeviceDriverError, DeviceEvent, DeviceMemoryError
+from tts_service.residency.device_driver import DeviceEvent, DeviceMemoryError
 from tts_service.residency.growth import RETRY_SECONDS, RoomWantedError
 from tts_service.residency.mapping import map_memory, whole_granules
 from tts_service.residency.raw_tensor import storage_over, strided_over
@@ -110,21 +110,22 @@ class PageArena:
         return len(spare) * self._page_bytes
 
     def bring(self) -> None:
-        """Put memory behind the pages that come with the space."""
+        """Put memory behind the pages that come with the space, by one mapping: the first token waits for it."""
         with self._lock:
-            try:
-                for page in sorted(self._ready - self._mapped):
-                    self._map(page)
-            except DeviceDriverError:
-                for page in tuple(self._mapped):
-                    self._unmap(page)
-                raise
+            if self._ready:
+                map_memory(self._driver, self._address, self.byte_count)
+                self._mapped |= self._ready
 
     def give_back(self) -> None:
         """Take all memory away."""
         with self._lock:
-            for page in tuple(self._mapped):
+            for page in self._mapped - self._ready:
                 self._unmap(page)
+            if self._ready & self._mapped:
+                for page in self._ready:
+                    self._settle(page)
+                self._driver.unmap(self._address, self.byte_count)
+                self._mapped -= self._ready
 
     def close(self) -> None:
         """Give the addresses back."""
@@ -175,11 +176,15 @@ class PageArena:
         self._mapped.add(page)
 
     def _unmap(self, page: int) -> None:
+        self._settle(page)
+        self._driver.unmap(self._address + page * self._page_bytes, self._page_bytes)
+        self._mapped.discard(page)
+
+    def _settle(self, page: int) -> None:
+        """Wait for what a page's last owner asked for."""
         left = self._left.pop(page, None)
         if left is not None:
             left.wait()
-        self._driver.unmap(self._address + page * self._page_bytes, self._page_bytes)
-        self._mapped.discard(page)
 
     def _view(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         device = self._driver.device

@@ -231,13 +231,15 @@ def _settled_home(situation: Situation) -> frozenset[ModuleName]:
 
 
 def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[ModuleName, ...]:
-    """Return modules as they come: in the order of the data path, scratch memory before all weights.
+    """Return modules as they come: what the first stage needs, its scratch memory and its weights, before all others.
 
-    It takes a millisecond, and the first stage cannot begin without its own: behind the weights of the whole data path
-    it would keep that stage waiting for all of them.
+    Then in the order of the data path, scratch memory before weights: it takes no time, and behind the weights of the
+    whole data path it would keep its stage waiting for all of them.
     """
     wanted = [residence for residence in situation.residences if residence.module in modules]
-    return tuple(residence.module for residence in sorted(wanted, key=lambda each: not each.is_scratch))
+    scratch = [residence.module for residence in wanted if residence.is_scratch]
+    weights = [residence.module for residence in wanted if not residence.is_scratch]
+    return (*scratch[:1], *weights[:1], *scratch[1:], *weights[1:])
 
 
 def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:

@@ -1,12 +1,23 @@
 """Says what is: from the situation, the last decision and the tally to the values that others read. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tts_service.residency.history import MoveTally, Phase
 from tts_service.residency.register import Register
-from tts_service.residency.situation import Residence, Situation, bytes_by_tier, home_bytes, rest_of, restored_from
+from tts_service.residency.situation import (
+    Residence,
+    Situation,
+    bytes_by_tier,
+    home_bytes,
+    residence_of,
+    rest_of,
+    restored_from,
+)
+from tts_service.residency.turns import largest_step_bytes
 from tts_service.residency.types import Authority, DeviceUsage, ModuleState, ModuleStatus, ResidencyReport
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
+from tts_service.types import ModuleName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +30,7 @@ class Moment:
     device: DeviceUsage | None = None
 
 
-def report(register: Register, moment: Moment) -> ResidencyReport:
+def report(register: Register, moment: Moment, *, steps: Sequence[frozenset[ModuleName]] = ()) -> ResidencyReport:
     """Return what is, with epoch 0 and no holder: those are the governor's to fill in."""
     situation, tally = register.situation, register.tally
     directive = situation.wishes.directive
@@ -40,6 +51,7 @@ def report(register: Register, moment: Moment) -> ResidencyReport:
         sessions=register.sessions,
         queued_utterances=register.queued_utterances,
         device=moment.device,
+        largest_step_bytes=largest_step_bytes(situation, steps),
     )
 
 
@@ -47,6 +59,11 @@ def statuses(register: Register, moment: Moment) -> tuple[ModuleStatus, ...]:
     """Return every module as it is, in the order of the data path."""
     situation = register.situation
     return tuple(_status(situation, residence, register.tally, moment) for residence in situation.residences)
+
+
+def status(register: Register, module: ModuleName, moment: Moment) -> ModuleStatus:
+    """Return one module as it is; of the moment, what is held of memory is not asked for."""
+    return _status(register.situation, residence_of(register.situation, module), register.tally, moment)
 
 
 def authority_of(situation: Situation, residence: Residence) -> Authority:

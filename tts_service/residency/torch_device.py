@@ -92,6 +92,14 @@ class TorchDevice:
         if self._is_cuda:
             torch.cuda.empty_cache()
 
+    def forget_workspaces(self) -> None:
+        """Let go of what cuBLAS keeps for every thread and stream that has multiplied matrices: 8 MiB each.
+
+        Not while anything is computed: who is about to launch a product has the address already.
+        """
+        if self._is_cuda:
+            torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001  # There is no public way.
+
     def finish_work(self) -> None:
         """Wait until the device has done what is on this thread's current stream. Raises what went wrong in it."""
         if self._is_cuda:
@@ -101,9 +109,11 @@ class TorchDevice:
         """Return what the process's allocator holds of the device; a CPU keeps no such books."""
         if not self._is_cuda:
             return DeviceUsage(reserved_bytes=0, allocated_bytes=0)
+        # Torch's functions for one figure each sort 150 of them first, with Python's lock, in every report and sample.
+        books = torch.cuda.memory_stats_as_nested_dict(self.device)
         return DeviceUsage(
-            reserved_bytes=torch.cuda.memory_reserved(self.device),
-            allocated_bytes=torch.cuda.memory_allocated(self.device),
+            reserved_bytes=_current_bytes(books, "reserved_bytes"),
+            allocated_bytes=_current_bytes(books, "allocated_bytes"),
         )
 
     def examined(self, usage: DeviceUsage) -> DeviceUsage:
@@ -140,3 +150,8 @@ def beyond(usage: DeviceUsage, share_bytes: int | None, used_bytes: int) -> int 
     if share_bytes is None or not usage.reserved_bytes <= share_bytes <= used_bytes:
         return None
     return share_bytes - usage.reserved_bytes
+
+
+def _current_bytes(books: Mapping[str, Any], figure: str) -> int:
+    """Return a figure of the allocator's, 0 before its first use."""
+    return int(books[figure]["all"]["current"]) if books else 0

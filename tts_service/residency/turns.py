@@ -41,3 +41,9 @@ def too_large(situation: Situation, steps: Sequence[frozenset[ModuleName]]) -> H
         return None
     request = Request(ticket=0, modules=largest, holds=False)
     return Hopeless(request=request, needed_bytes=bytes_of(situation, kept | largest))
+
+
+def largest_step_bytes(situation: Situation, steps: Sequence[frozenset[ModuleName]]) -> int:
+    """Return what a budget must hold for every step to fit, beside what an operator keeps at home; 0 without steps."""
+    kept = pinned(situation.wishes, home=situation.home)
+    return max((bytes_of(situation, kept | step) for step in steps), default=0)

@@ -116,7 +116,10 @@ class DeviceUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidencyReport:
-    """What really is. Versions, epoch: 0 for none; `budget_bytes` None for no bound; `device` None without one."""
+    """What really is. Versions, epoch: 0 for none; `budget_bytes` None for no bound; `device` None without one.
+
+    `largest_step_bytes` is what speech needs at home at once, with what an operator keeps there; 0 if not known.
+    """
 
     unix_seconds: float
     modules: tuple[ModuleStatus, ...]
@@ -134,6 +137,7 @@ class ResidencyReport:
     sessions: int = 0
     queued_utterances: int = 0
     device: DeviceUsage | None = None
+    largest_step_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

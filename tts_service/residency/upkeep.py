@@ -43,9 +43,8 @@ class Upkeep:
     keeps_history: bool = True
 
 
-IDLE_CACHE_BYTES = 64 << 20
-"""What an allocator may keep for use while nobody speaks. Speech at full size stays below; making a voice leaves
-hundreds of MiB behind."""
+IDLE_CACHE_BYTES = 16 << 20
+"""What an allocator may keep for use while nobody speaks. Making a voice leaves hundreds of MiB behind."""
 
 NO_UPKEEP = Upkeep()
 """Nothing but the history."""

@@ -43,8 +43,9 @@ class Wishes:
 
 def budget_bytes(wishes: Wishes) -> int | None:
     """Return the budget in force, None for none: a directive can only lower the operator's."""
+    static = wishes.static_budget_bytes
     directed = wishes.directive.budget_bytes if wishes.directive is not None else None
-    return min((bound for bound in (wishes.static_budget_bytes, directed) if bound is not None), default=None)
+    return static if directed is None else directed if static is None else min(static, directed)
 
 
 def budget_authority(wishes: Wishes) -> Authority:

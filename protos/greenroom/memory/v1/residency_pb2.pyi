@@ -745,6 +745,7 @@ class ResidencyReport(google.protobuf.message.Message):
     RESTORE_WAITS_FIELD_NUMBER: builtins.int
     RESTORE_WAIT_DURATION_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
+    LARGEST_STEP_BYTES_FIELD_NUMBER: builtins.int
     budget_bytes: builtins.int
     """The budget in force; absent means none."""
     home_bytes: builtins.int
@@ -769,6 +770,10 @@ class ResidencyReport(google.protobuf.message.Message):
     """The holder of that epoch; empty for none."""
     restore_waits: builtins.int
     """Requests that had to wait for a restore since the service started."""
+    largest_step_bytes: builtins.int
+    """Bytes that the largest step of speech needs in its modules' home at once, scratch memory and what an operator keeps
+    there included. With a smaller budget speech fails (DEVICE_MEMORY). 0: the service does not tell.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When this was so."""
@@ -808,9 +813,10 @@ class ResidencyReport(google.protobuf.message.Message):
         restore_waits: builtins.int = ...,
         restore_wait_duration: google.protobuf.duration_pb2.Duration | None = ...,
         device: global___DeviceUsage | None = ...,
+        largest_step_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes", "device", b"device", "restore_wait_duration", b"restore_wait_duration", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "accepted_version", b"accepted_version", "applied_version", b"applied_version", "budget_bytes", b"budget_bytes", "device", b"device", "epoch", b"epoch", "holder_id", b"holder_id", "home_bytes", b"home_bytes", "modules", b"modules", "pending_moves", b"pending_moves", "process_bytes", b"process_bytes", "queued_utterances", b"queued_utterances", "released_bytes", b"released_bytes", "restore_wait_duration", b"restore_wait_duration", "restore_waits", b"restore_waits", "sessions", b"sessions", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_budget_bytes", b"_budget_bytes", "accepted_version", b"accepted_version", "applied_version", b"applied_version", "budget_bytes", b"budget_bytes", "device", b"device", "epoch", b"epoch", "holder_id", b"holder_id", "home_bytes", b"home_bytes", "largest_step_bytes", b"largest_step_bytes", "modules", b"modules", "pending_moves", b"pending_moves", "process_bytes", b"process_bytes", "queued_utterances", b"queued_utterances", "released_bytes", b"released_bytes", "restore_wait_duration", b"restore_wait_duration", "restore_waits", b"restore_waits", "sessions", b"sessions", "time", b"time"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_budget_bytes", b"_budget_bytes"]) -> typing.Literal["budget_bytes"] | None: ...
 
 global___ResidencyReport = ResidencyReport
