@@ -25,7 +25,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.process_cost import idle_cost
+from benchmarks.process_cost import IDLE_SECONDS, idle_cost
 from benchmarks.spread import spread_of
 from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
 from greenroom.tts.v1 import tts_pb2, tts_pb2_grpc
@@ -196,7 +196,10 @@ def text_of(figures: dict[str, Any]) -> str:
                 words = f"{name}, {mark}, {since.removesuffix('_ms').replace('_', ' ')}"
                 lines.append(f"{words:<34}{spread['p50']:>9.1f}{spread['p99']:>9.1f}{spread['worst']:>9.1f} ms")
         idle = figures[name]["idle"]
-        lines.append(f"{name}, idle daemon: {idle['core_percent']:.2f} % of a core, {idle['resident_mib']:.1f} MiB")
+        lines.append(
+            f"{name}, idle daemon: {idle['core_percent']:.2f} % of a core over {IDLE_SECONDS:g} s, "
+            f"{idle['wakings_per_second']:.0f} wakings a second, {idle['resident_mib']:.1f} MiB"
+        )
     return "\n".join(lines)
 
 

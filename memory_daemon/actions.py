@@ -14,8 +14,9 @@ from memory_daemon.others import rising
 from memory_daemon.predictions import predicted
 from memory_daemon.restores import Homecomer, next_home, prediction_of
 from memory_daemon.room_trust import called_into, given_up, trusted_bytes
+from memory_daemon.sizes import size_text
 from memory_daemon.trims import Trim, next_number, trimmable_bytes
-from memory_daemon.types import ModuleState, ModuleStatus, Pressure, ServiceName, Tier, Urgency, size_text
+from memory_daemon.types import ModuleState, ModuleStatus, Pressure, ServiceName, Tier, Urgency
 from memory_daemon.victims import Victim, batch, candidates, worthwhile
 
 VERIFY_SECONDS = 2.0

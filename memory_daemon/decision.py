@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from memory_daemon.marks import Marks, Policy
 from memory_daemon.orders import Check, Observation, ServiceView
-from memory_daemon.types import MemorySample, ModuleName, PendingMove, Pressure, ServiceName, size_text
+from memory_daemon.sizes import size_text
+from memory_daemon.types import MemorySample, ModuleName, PendingMove, Pressure, ServiceName
 
 PENDING_WORDS = {"budget": "out of budget", "operator": "pinned by its service's configuration"}
 """Reasons of a pending move that are no words for a module."""

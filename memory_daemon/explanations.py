@@ -10,6 +10,7 @@ from enum import Enum
 from memory_daemon.board import DeviceStatus, Status
 from memory_daemon.link_view import LinkView
 from memory_daemon.past import Past
+from memory_daemon.sizes import size_text
 from memory_daemon.types import (
     Authority,
     Decided,
@@ -22,7 +23,6 @@ from memory_daemon.types import (
     Tier,
     Urgency,
     Wish,
-    size_text,
 )
 
 MINUTE_SECONDS = 60

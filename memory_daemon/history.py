@@ -27,7 +27,7 @@ from memory_daemon.journal_records import (
     Started,
     entry_of,
 )
-from memory_daemon.types import size_text
+from memory_daemon.sizes import size_text
 
 BLOCK_BYTES = 256 * 1024
 LINE_BYTES_MAXIMUM = 1 << 20

@@ -4,8 +4,8 @@ Pure. What nobody governs is simply demand: capacity less demand is what is free
 that, `critical` is kept free, and a little is not handed out, so that a slow leak does not change every budget with
 every reading. The rest is handed out in this order, each step shared fairly:
 
-1. Floors: one utterance must fit. Where none is configured, the largest module must: a step that does not fit into its
-   service's budget fails for good.
+1. Floors: one utterance must fit. Where none is configured, the largest step of speech must, as the service reports
+   it, and its largest module: a step that does not fit into its service's budget fails for good.
 2. What each service uses now: an idle neighbour never costs a busy service a module.
 3. What its modules weigh together.
 4. What is left over, in equal parts.
@@ -76,7 +76,7 @@ def claim_of(
     ]
     return Claim(
         service=view.service,
-        floor_bytes=max([view.floor_bytes, *(status.home_bytes for status in modules)]),
+        floor_bytes=max([view.floor_bytes, view.report.largest_step_bytes, *(each.home_bytes for each in modules)]),
         held_bytes=reserved_bytes(view),
         whole_bytes=sum(status.home_bytes for status in modules),
         used_bytes=sum(status.home_bytes for status in used),
@@ -101,10 +101,28 @@ def divided(before: Mapping[ServiceName, int], claims: tuple[Claim, ...], pool: 
     if len(claims) == 1:
         return alone(before, claims[0], pool)
     handed_out = reserve(claims, pool - int(pool * SLACK_SHARE))
+    if _hold(before, claims) and not _hold(handed_out.budgets, claims):
+        # What is used is taken away only where it is not there at all: the slack is for the rest.
+        in_use = {claim.service: max(claim.floor_bytes, claim.used_bytes) for claim in claims}
+        handed_out = Reservations(budgets=in_use) if sum(in_use.values()) <= pool else handed_out
     overdraft_bytes = max(0, sum(claim.floor_bytes for claim in claims) - pool)
     new = Reservations(budgets=handed_out.budgets, overdraft_bytes=overdraft_bytes)
     below_floor = any(before.get(claim.service, 0) < claim.floor_bytes for claim in claims)
-    return new if below_floor else keep_or_renew(before, new, pool)
+    # A budget a little below what a service uses costs it a move with every segment: a little more is then no noise.
+    relieved = any(before.get(one.service, 0) < one.used_bytes <= new.budgets[one.service] for one in claims)
+    return new if below_floor or relieved else keep_or_renew(before, new, pool)
+
+
+def _hold(budgets: Mapping[ServiceName, int], claims: tuple[Claim, ...]) -> bool:
+    """Tell whether budgets hold all that services use now."""
+    return all(budgets.get(claim.service, 0) >= claim.used_bytes for claim in claims)
+
+
+def squeezed_bytes(claims: tuple[Claim, ...], budgets: Mapping[ServiceName, int]) -> int:
+    """Return what several services use now beyond their budgets: so much of it takes turns."""
+    if len(claims) == 1:
+        return 0
+    return sum(max(0, claim.used_bytes - budgets[claim.service]) for claim in claims)
 
 
 def reserve(claims: tuple[Claim, ...], pool: int) -> Reservations:

@@ -24,6 +24,7 @@ import structlog
 from greenroom.memory.v1 import residency_pb2
 from greenroom.memory.v1.residency_pb2_grpc import ResidencyServiceStub
 from memory_daemon.link_view import LinkState, LinkView, home_device
+from memory_daemon.loose_timers import loosen_timers
 from memory_daemon.reign import SILENCE_SECONDS, Reign
 from memory_daemon.residency_messages import hello_message, report_of, welcome_of
 from memory_daemon.statuses import end_of_call
@@ -155,6 +156,7 @@ class Link:
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
+        loosen_timers()
         for _ in takewhile(self._may_try, count()):
             ending = self._govern()
             if not self._stopped:

@@ -10,14 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from memory_daemon.errors import FieldViolation
-from memory_daemon.types import MemorySample, Pressure, size_text
+from memory_daemon.sizes import exact_number_text, exact_size_text, parse_size
+from memory_daemon.types import MemorySample, Pressure
 
-_UNITS = {"": 1, "B": 1} | {
-    unit + suffix: base**power
-    for power, unit in enumerate("kMGT", start=1)
-    for suffix, base in (("B", 1000), ("iB", 1024))
-}
-_MARK_TEXT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*|%)\s*")
+_SHARE_TEXT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +34,11 @@ class Mark:
         return int(total_bytes * self.percent / 100)
 
     def __str__(self) -> str:
-        return f"{self.percent:g} %" if self.size_bytes is None else size_text(self.size_bytes)
+        """Return it so that it can be typed back and means the same."""
+        if self.size_bytes is not None:
+            return exact_size_text(self.size_bytes)
+        assert self.percent is not None
+        return f"{exact_number_text(self.percent)}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +104,13 @@ _RANGES_SECONDS = {
 
 def parse_mark(text: str) -> Mark:
     """Return the mark that `1.5GB`, `2GiB`, `500000000` or `10%` means; raises ValueError with what is allowed."""
-    found = _MARK_TEXT.fullmatch(text)
-    if found is None or not (found[2] == "%" or found[2] in _UNITS):
+    share = _SHARE_TEXT.fullmatch(text)
+    if share is not None:
+        return Mark(percent=float(share[1]))
+    size_bytes = parse_size(text)
+    if size_bytes is None:
         raise ValueError(f"{text!r} is no mark: write bytes such as 1.5GB or 2GiB, or a share such as 10%")
-    if found[2] == "%":
-        return Mark(percent=float(found[1]))
-    return Mark(size_bytes=int(float(found[1]) * _UNITS[found[2]]))
+    return Mark(size_bytes=size_bytes)
 
 
 def resolve(policy: Policy, total_bytes: int) -> Marks:

@@ -13,7 +13,8 @@ from memory_daemon.marks import Policy
 from memory_daemon.modules import cost_per_byte, last_use_age_seconds
 from memory_daemon.orders import DeviceState, HostState, Observation, Order, ServiceView
 from memory_daemon.room_trust import called_into, given_up, noted, trusted_bytes
-from memory_daemon.types import Authority, ModuleState, ModuleStatus, ServiceName, Tier, size_text
+from memory_daemon.sizes import size_text
+from memory_daemon.types import Authority, ModuleState, ModuleStatus, ServiceName, Tier
 from memory_daemon.usage import HostReading
 from memory_daemon.victims import left_alone
 

@@ -143,6 +143,7 @@ class DeviceState:
     predictions: Predictions = field(default_factory=Predictions)
     rhythms: Rhythms = field(default_factory=dict)
     overdraft_bytes: int = 0
+    squeezed_bytes: int = 0
     room: Room = field(default_factory=Room)
     host: HostState = field(default_factory=HostState)
     others: Others | None = None

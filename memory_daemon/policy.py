@@ -24,7 +24,7 @@ from typing import assert_never
 
 from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
 from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
-from memory_daemon.ledger import claim_of, divided, pool_bytes, reserved_bytes
+from memory_daemon.ledger import claim_of, divided, pool_bytes, reserved_bytes, squeezed_bytes
 from memory_daemon.marks import Policy, pressure_of, resolve
 from memory_daemon.masters import Shift, follow_host
 from memory_daemon.orders import (
@@ -40,7 +40,8 @@ from memory_daemon.orders import (
 )
 from memory_daemon.others import noted as others_noted
 from memory_daemon.room_trust import noted as room_noted
-from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed, size_text
+from memory_daemon.sizes import size_text
+from memory_daemon.types import Fault, MemorySample, Pressure, SampleFailed
 
 VERIFIED_SHARE = 0.75
 """Enough of what was asked: sizes are measured, and pages are shared."""
@@ -87,7 +88,9 @@ def decide(state: DeviceState, seen: Observation, policy: Policy) -> tuple[Devic
 def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tuple[DeviceState, Decision]:
     checked, outcome = _verify(noted, scene)
     outcome = refused_words(refused_now(before, scene.seen)) or outcome
-    outcome = "; ".join(words for words in (outcome, _overdraft_words(before, noted)) if words)
+    outcome = "; ".join(
+        words for words in (outcome, _overdraft_words(before, noted), _squeeze_words(before, noted)) if words
+    )
     action = choose(checked, scene)
     decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_next_seconds(checked, scene))
     if action is None:
@@ -109,7 +112,9 @@ def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> t
     patience_seconds = since_seconds + policy.valid_for_seconds - failed.seconds
     gives_up = failed.lost or patience_seconds <= 0
     blind = replace(
-        replace(forget_orders(state), budgets={}, overdraft_bytes=0) if gives_up else replace(state, check=None),
+        replace(forget_orders(state), budgets={}, overdraft_bytes=0, squeezed_bytes=0)
+        if gives_up
+        else replace(state, check=None),
         last=None,
         low_since_seconds=None,
         stuck=False,
@@ -173,7 +178,8 @@ def _with_budgets(state: DeviceState, scene: Scene) -> DeviceState:
     )
     pool = pool_bytes(claims, free_bytes=scene.sample.free_bytes, critical_bytes=scene.marks.critical_bytes)
     found = divided(state.budgets, claims, pool)
-    return replace(state, budgets=found.budgets, overdraft_bytes=found.overdraft_bytes)
+    squeezed = squeezed_bytes(claims, found.budgets)
+    return replace(state, budgets=found.budgets, overdraft_bytes=found.overdraft_bytes, squeezed_bytes=squeezed)
 
 
 def _verify(state: DeviceState, scene: Scene) -> tuple[DeviceState, str]:
@@ -201,6 +207,13 @@ def _overdraft_words(before: DeviceState, noted: DeviceState) -> str:
     """Say it when the floors begin to promise more than there is."""
     begins = noted.overdraft_bytes > 0 and not before.overdraft_bytes
     return f"the floors of the services promise {size_text(noted.overdraft_bytes)} more than there is" if begins else ""
+
+
+def _squeeze_words(before: DeviceState, noted: DeviceState) -> str:
+    """Say it when services begin to use more together than there is for them."""
+    if before.squeezed_bytes or not noted.squeezed_bytes:
+        return ""
+    return f"the services use {size_text(noted.squeezed_bytes)} more than there is for them, and bring it back in turns"
 
 
 def _released_bytes(check: Check, seen: Observation) -> int:

@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from memory_daemon.errors import StartupError
+from memory_daemon.loose_timers import loose_timers
 from memory_daemon.policy_socket import SocketPlace, take_place
 
 TEND_SECONDS = 1.0
@@ -38,6 +39,7 @@ class PolicyServer:
     def __repr__(self) -> str:
         return f"<PolicyServer {self._path} {'serving' if self._server else self._trouble or 'stopped'}>"
 
+    @loose_timers()
     def start(self) -> None:
         """Take the place and serve; raises StartupError with the way out."""
         self._place = place = take_place(self._path, self._folder_mode)

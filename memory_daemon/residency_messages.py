@@ -111,6 +111,7 @@ def report_of(message: residency_pb2.ResidencyReport) -> ResidencyReport:
         restore_waits=message.restore_waits,
         restore_wait_seconds=_seconds(message.restore_wait_duration),
         usage=_usage_of(message.device) if message.HasField("device") else None,
+        largest_step_bytes=message.largest_step_bytes,
     )
 
 
@@ -136,6 +137,7 @@ def report_message(report: ResidencyReport) -> residency_pb2.ResidencyReport:
         restore_waits=report.restore_waits,
         restore_wait_duration=duration(report.restore_wait_seconds),
         device=None if report.usage is None else _usage_message(report.usage),
+        largest_step_bytes=report.largest_step_bytes,
     )
 
 

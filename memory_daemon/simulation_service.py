@@ -36,6 +36,7 @@ class SimulatedService:
         self._waits = 0
         self._wait_seconds = 0.0
         self._line_seconds = 0.0
+        self._largest_step_bytes = came.largest_step_bytes
         self._modules = {status.module: module_of(status, came) for status in came.modules}
 
     def __repr__(self) -> str:
@@ -103,7 +104,9 @@ class SimulatedService:
         turns = self._turns(wanted)
         last = turns[-1] if turns else []
         missing = [module for module in last if not module.held_bytes]
-        if any(not self._fits(turn) for turn in turns):
+        if any(not self._fits(turn) for turn in turns) or not self._fits_in_steps(wanted):
+            return None
+        if any(not self._has_room(turn, free_bytes, now_seconds) for turn in turns[:-1]):
             return None
         need_bytes = sum(module.home_bytes for module in missing) - free_bytes
         need_bytes -= self._use_kept(need_bytes)
@@ -147,6 +150,7 @@ class SimulatedService:
             home_bytes=self.held_bytes,
             released_bytes=self._released_bytes,
             restore_waits=self._waits,
+            largest_step_bytes=self._largest_step_bytes,
             restore_wait_seconds=self._wait_seconds,
             usage=DeviceUsage(reserved_bytes=self.device_bytes, allocated_bytes=self.held_bytes)
             if self.tier is Tier.DEVICE
@@ -205,6 +209,21 @@ class SimulatedService:
         budget_bytes = self.wish.budget_bytes
         needed = {one.module: one for one in (*modules, *(each for each in self._modules.values() if each.pinned))}
         return budget_bytes is None or sum(module.home_bytes for module in needed.values()) <= budget_bytes
+
+    def _has_room(self, turn: Iterable[SimulatedModule], free_bytes: int, now_seconds: float) -> bool:
+        """Tell whether a turn that ends before the last one finds memory, once all that may leave has left for it."""
+        names = {module.module for module in turn}
+        spare_bytes = sum(
+            one.held_bytes for one in self._may_leave(now_seconds, claimed=True) if one.module not in names
+        )
+        missing_bytes = sum(module.home_bytes for module in turn if not module.held_bytes)
+        return missing_bytes <= free_bytes + self.kept_bytes + spare_bytes
+
+    def _fits_in_steps(self, wanted: Iterable[SimulatedModule]) -> bool:
+        """Tell whether the budget holds the largest step, if the call makes it: one that weighs less cannot."""
+        budget_bytes, step_bytes = self.wish.budget_bytes, self._largest_step_bytes
+        makes_it = sum(module.home_bytes for module in wanted) >= step_bytes
+        return budget_bytes is None or budget_bytes >= step_bytes or not makes_it
 
     def _pass(self, module: SimulatedModule, now_seconds: float) -> float:
         """Let a module have its turn, and make room for the next one; returns when it had come home."""

@@ -57,6 +57,7 @@ class ServiceCame:
     instance_id: str
     modules: tuple[ModuleStatus, ...]
     unix_seconds: float
+    largest_step_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +228,7 @@ class _Reading:
                     instance_id=instance_id,
                     modules=modules,
                     unix_seconds=self._start + seconds,
+                    largest_step_bytes=reported.report.largest_step_bytes,
                 )
             )
             self._kept.pop(service, None)

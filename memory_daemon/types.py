@@ -160,7 +160,10 @@ class PendingMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidencyReport:
-    """What really is in a service. Versions and epoch: 0 for none; `budget_bytes` None for no bound."""
+    """What really is in a service. Versions and epoch: 0 for none; `budget_bytes` None for no bound.
+
+    `largest_step_bytes` is what its speech needs at home at once; 0 if it does not tell.
+    """
 
     unix_seconds: float
     modules: tuple[ModuleStatus, ...]
@@ -178,6 +181,7 @@ class ResidencyReport:
     restore_waits: int = 0
     restore_wait_seconds: float = 0.0
     usage: DeviceUsage | None = None
+    largest_step_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,10 +270,3 @@ class Decided:
     trim: bool = False
     to_disk: tuple[ModuleName, ...] = ()
     to_host: tuple[ModuleName, ...] = ()
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size as an operator reads it, such as `1.5 GB`: decimal units, as the marks are given."""
-    size, units = float(size_bytes), ("B", "kB", "MB", "GB")
-    steps = min(len(units) - 1, max(0, (len(str(int(abs(size)))) - 1) // 3))
-    return f"{size / 1000**steps:.{1 if steps else 0}f} {units[steps]}"

@@ -73,9 +73,10 @@ def residency_table(service: str, report: Report, reader: Reader, width: int) ->
 def residency_line(report: Report) -> str:
     """Return the figures of a service in one line."""
     budget = "" if report.budget_bytes is None else f" of {short_bytes(report.budget_bytes)}"
+    step = f", a step needs {short_bytes(report.largest_step_bytes)}" if report.largest_step_bytes else ""
     waits = f", {report.restore_waits} waits ({short_duration(report.restore_wait_seconds)})"
     return (
-        f"home {short_bytes(report.home_bytes)}{budget} | process {short_bytes(report.process_bytes)} | "
+        f"home {short_bytes(report.home_bytes)}{budget}{step} | process {short_bytes(report.process_bytes)} | "
         f"given back {short_bytes(report.released_bytes)} | {report.sessions} sessions, "
         f"{report.queued_utterances} queued{waits * bool(report.restore_waits)}"
     )

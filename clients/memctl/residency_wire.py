@@ -54,6 +54,7 @@ def report_of(report: residency_pb2.ResidencyReport) -> Report:
         restore_waits=report.restore_waits,
         restore_wait_seconds=seconds(report.restore_wait_duration),
         device=device_usage_of(report.device) if report.HasField("device") else None,
+        largest_step_bytes=report.largest_step_bytes,
     )
 
 

@@ -177,7 +177,7 @@ class PendingMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What really is in one service. Versions, epoch: 0 for none; `budget_bytes`, `device` None for no bound, none."""
+    """What really is in one service. 0 is none, or not told, `budget_bytes`, `device` None for no bound, none."""
 
     unix_seconds: float | None
     modules: tuple[ModuleStatus, ...]
@@ -195,6 +195,7 @@ class Report:
     restore_waits: int
     restore_wait_seconds: float
     device: DeviceUsage | None
+    largest_step_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from greenroom.memory.v1 import policy_pb2, residency_pb2
 from memctl import policy_wire, residency_wire
+from memctl.module_tables import residency_line
 from memctl.report_types import Phase
 from memctl.settings import BY_NAME, SETTINGS
 from memctl.types import (
@@ -173,3 +174,11 @@ def test_tier_that_is_not_set_is_automatic_both_ways() -> None:
     """The wire's unspecified tier means the service's own judgement."""
     assert [Tier.AUTO, Tier.DISK] == [residency_wire.tier_of(0), residency_wire.tier_of(3)]
     assert [0, 1, 2, 3] == [residency_wire.tier_number(tier) for tier in (Tier.AUTO, Tier.DEVICE, Tier.HOST, Tier.DISK)]
+
+
+@pytest.mark.parametrize(("step_bytes", "words"), [(0, "home 0 B | "), (2**31, "home 0 B, a step needs 2.0 GiB | ")])
+def test_report_tells_what_the_largest_step_needs_if_the_service_does(step_bytes: int, words: str) -> None:
+    """An operator sees below which budget speech fails; an older service says nothing of it."""
+    report = residency_wire.report_of(residency_pb2.ResidencyReport(largest_step_bytes=step_bytes))
+
+    assert residency_line(report).startswith(words)

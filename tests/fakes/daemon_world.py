@@ -18,6 +18,7 @@ from memory_daemon.marks import Policy
 from memory_daemon.override_store import OverrideStore
 from memory_daemon.recollection import Recollection
 from memory_daemon.recorder import Recorder
+from memory_daemon.sizes import size_text
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import (
     Authority,
@@ -37,7 +38,6 @@ from memory_daemon.types import (
     Tier,
     TierBytes,
     Urgency,
-    size_text,
 )
 from memory_daemon.usage import DeviceUsage, HostReading, TrimAnswer
 from tests.fakes.manual_clock import ManualClock
@@ -76,6 +76,7 @@ class WorldService:
     kept_bytes: int = 0
     stuck_bytes: int = 0
     trimmed: TrimAnswer | None = None
+    largest_step_bytes: int = 0
 
     @property
     def held_bytes(self) -> int:
@@ -309,6 +310,7 @@ class World:
             accepted_version=service.version,
             epoch=service.epoch,
             usage=self._usage(service),
+            largest_step_bytes=service.largest_step_bytes,
         )
         return LinkView(
             socket=Path(f"{service.name}.sock"),

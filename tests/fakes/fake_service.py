@@ -5,7 +5,7 @@ What a governor does against the protocol is kept in `violations`, so that a tes
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,8 @@ class Reign:
 class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
     """A service on a CPU: home is HOST, away is DISK; on a GPU: home is DEVICE, away is HOST.
 
-    `on_held` hears what modules hold after every move; `gpu` is the UUID of the device, empty for host memory.
+    `on_held` hears what modules hold after every move; `gpu` is the UUID of the device, empty for host memory;
+    `largest_step` names the modules that speech needs at once.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
         on_held: Callable[[int], None] = lambda _: None,
         gpu: str = "",
         report_seconds: float = REPORT_SECONDS,
+        largest_step: Collection[str] = (),
     ) -> None:
         self.socket = socket
+        self.largest_step = frozenset(largest_step)
         self._report_seconds = report_seconds
         self._device = gpu or "host"
         self._home = residency_pb2.TIER_DEVICE if gpu else residency_pb2.TIER_HOST
@@ -127,6 +130,25 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             module.last_use_unix_seconds = time.time()
             self._move(module, self._home)
             self._report()
+
+    def step(self) -> None:
+        """Make the largest step of speech: it needs its modules at once, and a budget below that fails it for good."""
+        with self._changed:
+            budget_bytes = self.budget_bytes
+            if budget_bytes is not None and budget_bytes < self.step_bytes:
+                self.violations.append(f"a budget of {budget_bytes} for a step of {self.step_bytes}")
+                return
+            for name in self.largest_step:
+                self.modules[name].claims += 1
+            for name in self.largest_step:
+                self.use(name)
+            for name in self.largest_step:
+                self.modules[name].claims -= 1
+
+    @property
+    def step_bytes(self) -> int:
+        """Return what the largest step needs at home at once."""
+        return sum(self.modules[name].home_bytes for name in self.largest_step)
 
     def make_room(self, name: str) -> bool:
         """Have others leave so far that the budget holds a module too, claimed ones last; tells whether it does."""
@@ -316,6 +338,7 @@ class FakeService(residency_pb2_grpc.ResidencyServiceServicer):
             accepted_version=last,
             applied_version=last,
             epoch=0 if reign is None else reign.epoch,
+            largest_step_bytes=self.step_bytes,
         )
         if self._home == residency_pb2.TIER_DEVICE:
             held_bytes = self._held_bytes()

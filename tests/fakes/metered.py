@@ -121,12 +121,16 @@ def journal_in(folder: Path) -> Journal:
 
 
 def shared_host(status: Status) -> Status:
-    """Return a status as on a machine with GPUs: their memory is divided, and host memory is read beside them."""
+    """Return a status as on a machine with GPUs: memory is divided, and host memory is read beside it."""
+    told = tuple(
+        replace(view, report=None if view.report is None else replace(view.report, budget_bytes=300))
+        for view in status.services
+    )
     divided = tuple(
         replace(device, budgets={ServiceName("speech"): 300}, overdraft_bytes=7) for device in status.devices
     )
     host = HostReading(unix_seconds=0.0, total_bytes=100, free_bytes=10, some_percent=25.0, full_percent=5.0)
-    return replace(status, devices=divided, host=host, host_short=True)
+    return replace(status, devices=divided, services=told, host=host, host_short=True)
 
 
 def daemon_metrics(folder: Path) -> memory_daemon.metrics.Metrics:

@@ -277,6 +277,17 @@ def wave(
     return sorted(teller.entries, key=lambda entry: entry.unix_seconds)
 
 
+def two_overloaded(*, others_gigabytes: float, breath_gigabytes: float = 0.0, seconds: float = 300.0) -> list[Entry]:
+    """Return the journal of two services that speak all the time beside others who leave too little, and breathe."""
+    teller = Teller(seed=9)
+    for name in ("first", "second"):
+        teller.service(0, name)
+        teller.talk(1, seconds, 6.5, name)
+    for second in range(int(seconds)):
+        teller.others(second, others_gigabytes + teller.random.uniform(-breath_gigabytes, breath_gigabytes))
+    return sorted(teller.entries, key=lambda entry: entry.unix_seconds)
+
+
 def noise(
     period_seconds: float, *, low_gigabytes: float, high_gigabytes: float, seconds: float, seed: int
 ) -> list[Entry]:

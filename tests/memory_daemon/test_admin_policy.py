@@ -64,7 +64,7 @@ def test_changed_number_is_in_force_kept_and_journalled(desk: Desk) -> None:
     expected = PolicyChanged(
         requested_by="ana",
         revision=1,
-        changes={"low": ("10 %", "12.0 GB")},
+        changes={"low": ("10%", "12GB")},
         policy=replace(HOST_POLICY, low=Mark(size_bytes=12 * GB)),
     )
 

@@ -69,14 +69,14 @@ def rehearsing() -> Status:
             told(wishing(SENT)),
             "voice is away, in DISK (its home is HOST), by a daemon's directive. The policy wants it in DISK. "
             "The newest decision about it was 12 s ago (directive 7): memory is low. It comes home when a request "
-            "needs it, or in the background if it is used and 16.0 GB are free (12.0 GB now).",
+            "needs it, or in the background if it is used and 14.9 GiB are free (11.2 GiB now).",
             id="sent away by the policy",
         ),
         pytest.param(
             told(past=Past(), found=HOME),
             "voice is at home in HOST, by its service's own judgement. No directive names it: its service decides for "
             "itself, and a request may always bring it home. No decision has moved it since the daemon began. It may "
-            "leave below 10.0 GB free for 1 s, or below 5.0 GB at once; 12.0 GB now.",
+            "leave below 9.3 GiB free for 1 s, or below 4.7 GiB at once; 11.2 GiB now.",
             id="at home, left alone",
         ),
     ],

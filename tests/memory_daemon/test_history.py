@@ -94,7 +94,7 @@ def test_history_tells_every_change_and_decision_newest_first(tmp_path: Path) ->
         "override pin of speech/voice set",
         "policy changed: grace_seconds 1.0 -> 2.0",
         "speech refused directive 4: unknown module",
-        "wants voice in DISK, at most 1.0 GB: memory is low",
+        "wants voice in DISK, at most 954 MiB: memory is low",
         "memory is low",
         "speech is governed, epoch 3",
         "daemon 1.2 began as box",

@@ -1,5 +1,7 @@
 """The ledger: reservations of services that share a device."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,6 +103,19 @@ def test_reserve_gives_what_is_used_before_what_is_idle() -> None:
     actual = reserve((claim(FIRST, whole=900, used=700), claim(SECOND, whole=900)), 1000)
 
     assert Reservations(budgets={FIRST: 850, SECOND: 150}) == actual
+
+
+@pytest.mark.parametrize(
+    ("configured", "step", "floor"), [(0, 0, 200), (0, 290, 290), (250, 290, 290), (400, 290, 400)]
+)
+def test_floor_of_a_claim_holds_the_largest_step_that_the_service_tells_of(
+    configured: int, step: int, floor: int
+) -> None:
+    """A step needs several modules at once: a budget between it and the largest module would fail it for good."""
+    view = service(module("t3", 200), module("scratch.t3", 90), floor_bytes=configured)
+    view = replace(view, report=replace(view.report, largest_step_bytes=step))
+
+    assert floor == claim_of(view, UNIX_SECONDS, 600.0).floor_bytes
 
 
 def test_claim_of_a_report_tells_what_is_held_used_and_weighed() -> None:

@@ -14,6 +14,7 @@ from tests.fakes.daemon_world import World, WorldMemory, WorldService
 SIZES = {"t3": 1000, "flow": 300, "vocoder": 100, "tokenizer": 500}
 T3 = ModuleName("t3")
 CRITICAL_BYTES = 300
+STEP_BYTES = SIZES["t3"] + SIZES["flow"]
 SEEN_SECONDS = 2.5
 """The longest period, and a confirmation."""
 
@@ -94,6 +95,38 @@ def test_lone_service_that_is_short_still_brings_home_what_each_step_needs(used_
             world.use(speech, ModuleName(name))
 
             assert speech.modules[ModuleName(name)].at_home
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps=STEPS)
+def test_no_budget_of_a_lone_service_is_below_its_largest_step(steps: list[tuple[object, ...]]) -> None:
+    """One step needs two modules at once: between the larger of them and both, speech would fail for good."""
+    with TemporaryDirectory() as folder:
+        world, speech = world_of(Path(folder))
+        speech.largest_step_bytes = STEP_BYTES
+        for kind, *values in steps:
+            match kind, values:
+                case "others", [int(used_bytes)]:
+                    world.memory.used_bytes = used_bytes
+                case "use", [str(name)]:
+                    world.use(speech, ModuleName(name))
+                case _:
+                    world.run(SEEN_SECONDS)
+            world.run(0.5)
+        told = [one.wish.budget_bytes for one in speech.directives[1:]]
+
+    assert [] == [budget for budget in told if budget is not None and budget < STEP_BYTES]
+
+
+def test_lone_service_whose_largest_step_fits_its_budget_exactly_is_told_the_overdraft(tmp_path: Path) -> None:
+    """Where not even the step is there, the floor is handed out all the same, and what it lacks is told."""
+    world, speech = world_of(tmp_path)
+    speech.largest_step_bytes = STEP_BYTES
+    world.memory.used_bytes = 6500
+    world.run(10.0)
+
+    assert speech.budget_bytes == STEP_BYTES
+    assert [STEP_BYTES + CRITICAL_BYTES - 1500] == [device.overdraft_bytes for device in world.board.status.devices]
 
 
 @settings(deadline=None, max_examples=30)

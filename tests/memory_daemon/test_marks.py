@@ -117,4 +117,4 @@ def test_changes_between_policies_are_told_from_and_to() -> None:
     """A change is shown number by number, as words."""
     actual = changes(GPU_POLICY, replace(GPU_POLICY, low=Mark(percent=10.0), grace_seconds=2.0))
 
-    assert {"low": ("1.5 GB", "10 %"), "grace_seconds": ("1.0", "2.0")} == actual
+    assert {"low": ("1.5GB", "10%"), "grace_seconds": ("1.0", "2.0")} == actual

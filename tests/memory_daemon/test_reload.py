@@ -120,6 +120,7 @@ def test_sighup_while_the_daemon_begins_waits_until_it_can_be_followed(tmp_path:
             write(tmp_path, "grace_seconds = 4.0")
             process.send(signal.SIGHUP)
         process.wait_for_event("configuration_reloaded")
+        process.wait_for_event("listening")
         reloaded = process.policy()
 
         assert (4, 0) == (reloaded.grace.seconds, process.end())

@@ -65,6 +65,7 @@ REPORT = ResidencyReport(
     holder_id="h",
     restore_waits=10,
     restore_wait_seconds=11.5,
+    largest_step_bytes=12,
 )
 
 

@@ -97,6 +97,18 @@ def test_request_brings_modules_home_in_turns_where_the_budget_does_not_hold_the
     assert (Tier.HOST, Tier.DEVICE) == (tiers(service, 21.0)[T3], tiers(service, 21.0)[FLOW])
 
 
+@pytest.mark.parametrize(("short_bytes", "served"), [(0, True), (1, False)])
+def test_call_whose_largest_step_exceeds_the_budget_is_not_served(short_bytes: int, *, served: bool) -> None:
+    """Turns help a call, not a step: what needs two modules at once is refused with one byte less."""
+    step_bytes = sum(one.home_bytes for one in modules() if one.module in {T3, FLOW})
+    service = SimulatedService(replace(came(), largest_step_bytes=step_bytes))
+    service.wish = Wish(budget_bytes=step_bytes - short_bytes)
+    waited = service.ask({T3: 1, FLOW: 1}, TOTAL_BYTES, 20.0)
+
+    assert served == (waited is not None)
+    assert step_bytes == service.report(20.0, 1020.0).largest_step_bytes
+
+
 def test_request_within_a_budget_sends_others_away_though_they_are_claimed() -> None:
     """A budget is a bound: what an utterance has an interest in makes room for what a step needs."""
     service = SimulatedService(came())
