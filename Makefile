@@ -78,6 +78,19 @@ bench-policy: setup ## Compare the daemon's policy with what others do, on the e
 bench-reaction: setup ## Measure how soon the daemon gives memory back, and what it costs while nothing happens (CPU, 3 minutes)
 	@$(BIN)/python -m benchmarks.reaction --out benchmarks/results/reaction.json
 
+# What load is put on, as `make load MODEL=english WEIGHTS=synthetic:full`, and anything else as LOAD="--seed 7".
+SECONDS ?= 120
+SQUEEZE ?= host
+LOAD ?=
+
+.PHONY: load
+load: setup ## Find how many sessions stay in real time (MODEL=, WEIGHTS=, LOAD=; 3 minutes on a CPU)
+	@$(BIN)/python -m benchmarks.load --find-capacity $(ENGINE) $(LOAD)
+
+.PHONY: soak
+soak: setup ## Everything at once for SECONDS=120, then look for what was lost or left (MODEL=, WEIGHTS=, SQUEEZE=, LOAD=)
+	@$(BIN)/python -m benchmarks.load --soak --squeeze $(SQUEEZE) --seconds $(SECONDS) --sessions 4 $(ENGINE) $(LOAD)
+
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff
 	@REWRITE_SCENARIOS=1 $(BIN)/python -m pytest -q tests -k scenario
