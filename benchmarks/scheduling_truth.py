@@ -1,0 +1,46 @@
+"""What work really takes on the simulated device, which the scheduler has to find out.
+
+Costs follow the figures, with what they leave out: a decode costs more the longer its segment is already (context of up
+to 250 tokens is decoded again), a batch is as long as its longest chunk, measurements scatter, and now and then one
+takes four times as long.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tts_service.scheduling.costs import Figures, on_curve
+from tts_service.scheduling.work import Work
+
+PROMPT_TOKENS, CONTEXT_TOKENS, USUAL_TOKENS = 250, 250, 278
+"""A voice of 10 s; what is decoded again; and the length that the figures are for (556 frames)."""
+SCATTER, ODD_SHARE, ODD_TIMES = 0.05, 0.001, 4.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Truth:
+    """A device."""
+
+    figures: Figures
+    random: random.Random
+    grows_with_length: bool = True
+
+    def seconds(self, work: Work, size: int, lengths: Sequence[int] = ()) -> float:
+        """Return what work takes alone; `lengths` are the tokens of each chunk and its context."""
+        curve = self.figures.curves[work]
+        if work in {Work.ENCODE, Work.SOLVE} and self.grows_with_length and lengths:
+            seconds = self._long(work, size, max(lengths))
+        else:
+            seconds = on_curve(curve, size)
+        odd = ODD_TIMES if self.random.random() < ODD_SHARE else 1.0
+        return seconds * odd * max(0.5, self.random.gauss(1.0, SCATTER))
+
+    def _long(self, work: Work, size: int, tokens: int) -> float:
+        """Return the time for so many chunks of a length: what is for each grows, what is for all does not."""
+        curve = self.figures.curves[work]
+        one, eight = on_curve(curve, 1), on_curve(curve, 8)
+        each = (eight - one) / 7
+        length = (PROMPT_TOKENS + tokens) / USUAL_TOKENS
+        # Cost a frame rises by 45 % over 1,000 frames.
+        units = length * (1.0 + 0.45 * max(0.0, length - 1.0) * 0.556)
+        return one - each + each * size * units

@@ -1,0 +1,59 @@
+"""When the next sound of a session must be there, and when the tokens for it: so that its listener hears no gap. Pure.
+
+Playback is taken to go on from the last word of the client or of the model of its player (`speech.playback`): a client
+that pauses repeats its report, and with each one its deadlines move.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from tts_service.scheduling.costs import Costs, decode_seconds
+from tts_service.speech.playback import PlaybackClock, ahead_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is aimed at."""
+
+    first_audio_seconds: float = 0.15
+    """From the order of a segment, with nothing left to hear, to its first sound."""
+    margin_seconds: float = 0.04
+    """What lies between sound that is made and its playback: coding, pacing and the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hearing:
+    """What the listener of a session has been sent, and what is there for it."""
+
+    clock: PlaybackClock
+    unsent_seconds: float
+    """Audio that is made and has not left, of all the session's utterances."""
+    ordered_at: float
+    """When the segment that is being made was ordered."""
+
+
+def dry_at(hearing: Hearing) -> float:
+    """Return when the listener will have heard all that is made, if playback goes on from now."""
+    return hearing.clock.as_of + ahead_seconds(hearing.clock) + hearing.unsent_seconds
+
+
+def sound_due_at(hearing: Hearing, promise: Promise) -> float:
+    """Return by when the next sound must be there.
+
+    A listener who had nothing left to hear when the segment was ordered waits for its text: then what counts is how
+    soon it begins.
+    """
+    begins_at = hearing.ordered_at + promise.first_audio_seconds
+    return max(begins_at, dry_at(hearing) - promise.margin_seconds)
+
+
+def chunks_due_at(hearing: Hearing, promise: Promise, audible_seconds: Sequence[float]) -> tuple[float, ...]:
+    """Return by when each of a segment's next chunks must be sound, of which each brings so much to hear."""
+    due_at = sound_due_at(hearing, promise)
+    return tuple(due_at + before for before in accumulate(audible_seconds[:-1], initial=0.0))
+
+
+def tokens_due_at(sound_due_at: float, costs: Costs, chunks: int) -> float:
+    """Return by when a chunk's tokens must be there for its sound to be in time, decoded beside so many chunks."""
+    return sound_due_at - decode_seconds(costs, chunks)
