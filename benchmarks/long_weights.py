@@ -31,4 +31,5 @@ def long_folder(folder: Path, model: ChatterboxModel) -> Path:
     tensors["speech_head.weight"][STOP_TOKEN] = tensors["speech_head.weight"][START_TOKEN]
     save_file(tensors, making / speaking, metadata)
     making.rename(target)
+    os.sync()  # Gigabytes on their way to the disk would hold up whoever writes there next.
     return target

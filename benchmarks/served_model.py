@@ -17,7 +17,7 @@ from tools.both import Both
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 
 MIB: Final = 1 << 20
-TRACE_SECONDS: Final = 20.0
+TRACE_SECONDS: Final = 60.0
 
 
 class ServedModel:

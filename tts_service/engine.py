@@ -82,6 +82,7 @@ class Engine:
         try:
             await self._in_worker(lane, stages, watch)
         except RoomWantedError as wanted:
+            wanted.dispensable = self._turns.others(self.residency.modules)
             with self.residency.make_room(wanted) as room:
                 waiting = asyncio.wrap_future(room.ready)
                 watch.on_wait(waiting.cancel)

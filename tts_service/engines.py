@@ -12,7 +12,7 @@ from tts_service.config import ServiceConfig
 from tts_service.engine_choice import EngineChoice, choose_engine
 from tts_service.engine_parts import EngineParts
 from tts_service.load_progress import LoadProgress
-from tts_service.machine import open_device, weights_for
+from tts_service.machine import load_libraries, open_device, weights_for
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.loading import ModelWeights, open_weights
 from tts_service.models.chatterbox.packages import import_networks, refuse_missing_packages
@@ -58,7 +58,7 @@ def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
 
 @contextmanager
 def _device_opening(device: torch.device, progress: LoadProgress) -> Iterator[None]:
-    """Open a GPU in a thread while the block runs: the driver takes a second or more for it, and no Python.
+    """Open a GPU in a thread while the block runs: driver and libraries take seconds for it, and no Python.
 
     At the end of the block the device is open. What went wrong there is raised, unless the block failed itself.
     """
@@ -66,6 +66,8 @@ def _device_opening(device: torch.device, progress: LoadProgress) -> Iterator[No
     def opened() -> None:
         with progress.span("opening the device", on="device"):
             open_device(device)
+        with progress.span("loading its libraries", on="device"):
+            load_libraries(device)
 
     with ThreadPoolExecutor(1, thread_name_prefix="device") as opener:
         opening = opener.submit(opened)

@@ -80,6 +80,20 @@ def open_device(device: torch.device) -> None:
         torch.cuda.mem_get_info(device)
 
 
+def load_libraries(device: torch.device) -> None:
+    """Have cuBLAS and cuDNN loaded by using each part of them once; elsewhere this does nothing.
+
+    cuDNN's part for recurrent networks alone takes 3 s on a slow host, which the first such module would wait for.
+    """
+    if device.type != "cuda":
+        return
+    with torch.inference_mode():
+        ones = torch.ones(1, 8, 8, device=device)
+        torch.nn.functional.conv1d(torch.matmul(ones, ones), ones)
+        torch.nn.LSTM(8, 8, device=device)
+        torch.cuda.synchronize(device)
+
+
 def weights_for(
     device: torch.device, *, arenas: bool = True, asynchronous: bool = False
 ) -> ArenaWeights | DeviceTensors | None:

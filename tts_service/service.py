@@ -10,6 +10,7 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -80,8 +81,8 @@ class Service:
         self._metrics = Metrics(config, version=VERSION, is_serving=lambda: self.speech.serving)
         self._socket = ControlSocket(config.control_socket or default_control_socket(config.name))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Start, serve until told to stop, drain, stop."""
+    async def run(self, stop: asyncio.Event, *, on_loaded: Callable[[], None] = lambda: None) -> None:
+        """Start, serve until told to stop, drain, stop; `on_loaded` is called when all that is compiled has been."""
         began = time.monotonic()
         self._stack.callback(self.write_trace)
         with self._stack:
@@ -98,6 +99,7 @@ class Service:
             except StartEndedError:
                 log.info("ended_while_starting")
             else:
+                on_loaded()
                 log.info("ready", speech=self.speech.address, seconds=round(time.monotonic() - began, 2))
                 self._loaded = True
                 self._manager.ready()
@@ -219,9 +221,15 @@ class Service:
 
 async def run_service(config: ServiceConfig, settings: tuple[EffectiveSetting, ...]) -> None:
     """Run a service until a signal comes. Raises StartupError."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     service = Service(config, settings, manager=manager_in(os.environ, time.monotonic))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.write_trace)
-    await service.run(stop)
+
+    def hear_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        # In a thread: a disk that is busy would hold up every stream.
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.run_in_executor(None, service.write_trace))
+
+    hear_signals()
+    # Again after loading: LLVM, which compiles kernels in this process, takes signals for itself and swallows SIGUSR1.
+    await service.run(stop, on_loaded=hear_signals)

@@ -6,7 +6,7 @@ modules in and out at every step. Where everything fits, everybody's turn comes 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from tts_service.abandonment import OnWait, StepAbandonedError, abandonable
@@ -41,6 +41,10 @@ class StepTurns:
         finally:
             self._now.remove(modules)
             self._admit()
+
+    def others(self, modules: Collection[ModuleName]) -> frozenset[ModuleName]:
+        """Return which of these modules nobody computes with at present; none where nobody has taken a turn."""
+        return frozenset(modules).difference(*self._now) if self._now else frozenset()
 
     async def _wait(self, modules: frozenset[ModuleName], on_wait: OnWait) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

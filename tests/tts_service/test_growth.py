@@ -83,6 +83,20 @@ def test_room_that_only_claimed_modules_could_make_is_refused_at_once() -> None:
     assert {A, B, C, D, SCRATCH} == _at_home(served)
 
 
+def test_what_is_claimed_for_another_turn_makes_room() -> None:
+    """Where stages take turns, the next turn's modules leave once more; the present one's stay."""
+    served = _full()
+    wanted = _refused(served, 3)
+    wanted.dispensable = frozenset({C, D})
+    with served.manager.claim({A, B, C, D}), served.manager.make_room(wanted) as room:
+        served.manager.make_moves()
+        room.ready.result(0)
+        pages = _taken(served, 3)
+
+    assert 3 == len(pages)
+    assert {A, B, SCRATCH} <= _at_home(served) < {A, B, C, D, SCRATCH}
+
+
 def test_room_that_is_kept_is_nobody_elses() -> None:
     """What a directive wants at home does not come into it, and is there when it has been released."""
     served = _full()
@@ -227,6 +241,32 @@ async def test_engine_fails_a_step_that_finds_no_room_with_a_typed_error() -> No
         await _spoken(served, stage)
 
     assert (Reason.DEVICE_MEMORY, 1) == (refused.value.reason, len(stage.pages))
+
+
+async def test_engine_lets_modules_of_other_turns_make_room() -> None:
+    """A claim for the whole utterance does not keep what only its next turn needs."""
+    served = _full()
+    stage, workers, over = PagesStage(served, 6), Workers.shared(1), threading.Event()
+    engine = _engine(served, workers)
+
+    def move() -> None:
+        while not over.wait(0.001):
+            served.manager.make_moves()
+
+    mover = asyncio.create_task(asyncio.to_thread(move))
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS), engine.turn(frozenset({SCRATCH, A}), on_wait=lambda _stop: None):
+            with served.manager.claim({A, B, C, D}):
+                while not stage.ended:
+                    await engine.advance(Lane.TOKENS, [stage], Watch())
+                at_home = _at_home(served)
+    finally:
+        over.set()
+        await mover
+        workers.close()
+
+    assert 6 == len(set(stage.pages))
+    assert {A, SCRATCH} <= at_home < {A, B, C, D, SCRATCH}
 
 
 async def test_step_whose_speech_is_cancelled_while_room_is_made_keeps_none() -> None:

@@ -1,7 +1,8 @@
 """Room for modules that grow while they are at home: pages of keys and values beyond those that come with their space.
 
 Where the budget, or the device, has no room for them, colder modules leave. Only what nobody has an interest in does: a
-claimed module may be the next stage of the same utterance, and each would then wait for the other's memory.
+claimed module may be the next stage of the same utterance, and each would then wait for the other's memory. Where
+stages take turns, because they do not fit together, what is claimed for another turn than the present is dispensable.
 
 A growth is asked for by a step, under its lease, and refused there: nobody waits for an eviction with a lease in hand.
 Room is then made and kept, and the step is made again. Pure, as `placement` is.
@@ -22,7 +23,8 @@ RETRY_SECONDS = 1.0
 class RoomWantedError(ServiceError):
     """A module at home was to grow, and there is no room; the step that asked may be made again once there is.
 
-    With `is_short`, the budget holds it, but the device has no memory left.
+    With `is_short`, the budget holds it, but the device has no memory left. Whoever asks for the room may say which
+    claimed modules are `dispensable`.
     """
 
     def __init__(self, module: ModuleName, byte_count: int, message: str, *, is_short: bool = False) -> None:
@@ -35,12 +37,19 @@ class RoomWantedError(ServiceError):
         self.module = module
         self.byte_count = byte_count
         self.is_short = is_short
+        self.dispensable: frozenset[ModuleName] = frozenset()
 
 
 def begun(situation: Situation, wanted: RoomWantedError, *, ticket: int) -> Situation | None:
     """Keep room for a growth from now on, or return None if not even all idle modules would make it."""
     ceiling = bytes_of(situation, at_home_or_coming(situation)) if wanted.is_short else None
-    growth = Growth(ticket=ticket, module=wanted.module, byte_count=wanted.byte_count, ceiling_bytes=ceiling)
+    growth = Growth(
+        ticket=ticket,
+        module=wanted.module,
+        byte_count=wanted.byte_count,
+        ceiling_bytes=ceiling,
+        dispensable=wanted.dispensable,
+    )
     grown = replace(situation, growths=(*situation.growths, growth))
     return None if is_hopeless(grown) else grown
 
@@ -48,7 +57,9 @@ def begun(situation: Situation, wanted: RoomWantedError, *, ticket: int) -> Situ
 def is_hopeless(situation: Situation) -> bool:
     """Tell whether not even all idle modules make the room that growths want, as the budget and leases are now."""
     growing = {growth.module for growth in situation.growths}
-    spare_bytes = sum(each.home_bytes for each in idle(situation) if each.module not in growing)
+    dispensable = frozenset[ModuleName]().union(*(growth.dispensable for growth in situation.growths))
+    spare = idle(situation, besides=dispensable)
+    spare_bytes = sum(each.home_bytes for each in spare if each.module not in growing)
     return _lacking_bytes(situation) > spare_bytes
 
 

@@ -14,8 +14,7 @@ from tts_service.types import ModuleName
 
 RETRY_FIRST_SECONDS = 0.05
 RETRY_LONGEST_SECONDS = 0.5
-"""Rests between attempts to restore without memory: the first is what an eviction takes, the longest still answers
-within a request's patience when another process lets go."""
+"""Rests between attempts to restore without memory: an eviction's time, and what a request has patience for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Room that is kept for a module at home to grow by (see `growth`).
+    """Room that is kept for a module at home to grow by (see `growth`, also for `dispensable`).
 
     `ceiling_bytes`: what was at home when the device had no memory left for it, None if only the budget lacks.
     """
@@ -79,6 +78,7 @@ class Growth:
     module: ModuleName
     byte_count: int
     ceiling_bytes: int | None = None
+    dispensable: frozenset[ModuleName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

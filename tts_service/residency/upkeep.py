@@ -93,9 +93,10 @@ def _as_needed(residences: Sequence[Residence], missing_bytes: int) -> list[Resi
     return chosen
 
 
-def idle(situation: Situation) -> list[Residence]:
-    """Return what leaves home without anybody missing it, the coldest first."""
-    return [each for each in _removable(situation) if each.module not in situation.leases.claims]
+def idle(situation: Situation, *, besides: frozenset[ModuleName] = frozenset()) -> list[Residence]:
+    """Return what leaves home without anybody missing it, the coldest first; `besides` are claimed in vain."""
+    missed = frozenset(situation.leases.claims) - besides
+    return [each for each in _removable(situation) if each.module not in missed]
 
 
 def _removable(situation: Situation) -> list[Residence]:
