@@ -9,7 +9,9 @@ held, both would wait for ever. So the allocator is told to let go of its lock b
 """
 
 import ctypes
+import os
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -57,12 +59,18 @@ class Segments:
         self._spare[byte_count].append(address)
 
 
+def allocator_settings(environment: Mapping[str, str]) -> str:
+    """Return the allocator's settings: what the environment says, which saying anything may undo, and ours."""
+    said = environment.get("PYTORCH_CUDA_ALLOC_CONF") or environment.get("PYTORCH_ALLOC_CONF")
+    return ",".join(filter(None, (said, "release_lock_on_cudamalloc:True")))
+
+
 def pool_over(memory: GrowingRange) -> torch.cuda.MemPool:
     """Return a pool of torch's whose segments are in a range.
 
     It lives as long as the process: torch may call its allocator until the very end, when Python's objects are gone.
     """
-    torch._C._accelerator_setAllocatorSettings("release_lock_on_cudamalloc:True")  # noqa: SLF001 - there is no public way.
+    torch._C._accelerator_setAllocatorSettings(allocator_settings(os.environ))  # noqa: SLF001 - there is no public way.
     segments = Segments(memory)
     allocator = torch._C._cuda_customAllocator(*segments.addresses)  # noqa: SLF001 - the public class wants a library.
     pool = torch.cuda.MemPool(allocator)
