@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -68,8 +69,8 @@ class RefusingGraphs:
 
 @contextmanager
 def gpu_without_memory() -> Iterator[None]:
-    """Let tensors have devices, shapes and dtypes, and no values."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    """Let tensors have devices, shapes and dtypes, and no values; memory without values need not be pinned."""
+    with FakeTensorMode(allow_non_fake_inputs=True), patch.object(torch.Tensor, "pin_memory", lambda values: values):
         yield
 
 

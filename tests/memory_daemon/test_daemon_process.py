@@ -218,7 +218,7 @@ def test_signal_ends_the_daemon_cleanly_and_leaves_its_word_in_force(machine: Ma
 @pytest.mark.parametrize(
     ("flags", "code", "expected"),
     [
-        pytest.param(["--low", "20%"], 2, "high: must be at least low: 15 % is below 20 %", id="marks crossed"),
+        pytest.param(["--low", "20%"], 2, "high: must be at least low: 15% is below 20%", id="marks crossed"),
         pytest.param(["--memory", "gpu"], 1, "use --memory host", id="no GPU"),
     ],
 )
