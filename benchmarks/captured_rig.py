@@ -28,7 +28,7 @@ from tts_service.speech.speech_model import MarkStream, next_stage
 from tts_service.speech.stages import Stages
 from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
-from tts_service.stage_memory import graph_recorder, stage_memory
+from tts_service.stage_memory import stage_memory
 from tts_service.types import WATERMARK_ENCODER, ModuleName, Segment, Waveform
 
 VOICE: Final = "default"
@@ -132,8 +132,8 @@ class CapturedRig:
 
     def _memory(self) -> tuple[Any, tuple[ScratchSpace, ...]]:
         if self._device.type == "cuda":
-            return stage_memory(self._arenas, recorders=graph_recorder)
-        return stage_memory(self._arenas, recorders=lambda _lane: FakeRecorder, most_bytes=FAKE_MOST_BYTES)
+            return stage_memory(self._arenas)
+        return stage_memory(self._arenas, recorder=FakeRecorder, most_bytes=FAKE_MOST_BYTES)
 
     def __repr__(self) -> str:
         return f"<CapturedRig of {self.model} | {self.cycles} cycles | {self._hog!r}>"

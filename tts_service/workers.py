@@ -8,7 +8,7 @@ waits for.
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -17,8 +17,8 @@ from tts_service.speech.speech_model import Lane
 
 Result = TypeVar("Result")
 
-LANE_PRIORITIES: Final[Mapping[Lane, int]] = {Lane.TOKENS: -1, Lane.SOUND: 0}
-"""CUDA's: lower goes first. Graphs have that of the stream on which they were captured."""
+_PRIORITIES: Mapping[Lane, int] = {Lane.TOKENS: -1, Lane.SOUND: 0}
+"""CUDA's: lower goes first."""
 
 
 class _Thread:
@@ -72,7 +72,7 @@ class Workers:
         return cls(
             {
                 lane: ThreadPoolExecutor(
-                    1, thread_name_prefix=lane.value, initializer=_take_stream, initargs=(device, LANE_PRIORITIES[lane])
+                    1, thread_name_prefix=lane.value, initializer=_take_stream, initargs=(device, _PRIORITIES[lane])
                 )
                 for lane in Lane
             }

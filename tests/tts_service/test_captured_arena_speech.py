@@ -87,7 +87,7 @@ class MovingStage:
 def moving_stage(tiny_weights: Path, model: ChatterboxModel, driver: FakeCudaDriver) -> MovingStage:
     """Return a model whose stages are captured over the fake driver."""
     weights = arena_weights(driver, adopt_from_bytes=ADOPT_FROM_BYTES)
-    memory, spaces = stage_memory(weights, recorders=lambda _lane: FakeRecorder, most_bytes=MOST_BYTES)
+    memory, spaces = stage_memory(weights, recorder=FakeRecorder, most_bytes=MOST_BYTES)
     tiny = TinyChatterbox(tiny_weights, model, stages=CapturedStages(model, memory, slots=2))
     encoder = next(each for each in watermark_catalog(tiny_weights / "cache") if each.name == WATERMARK_ENCODER)
     encoder.install()

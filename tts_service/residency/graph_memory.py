@@ -44,16 +44,12 @@ MakeRecorder = Callable[[torch.device, GrowingRange], Recorder]
 
 
 class GraphRecorder:
-    """CUDA's own, on a stream that nothing else uses. `memory` is where torch's segments go.
+    """CUDA's own, on a stream that nothing else uses. `memory` is where torch's segments go."""
 
-    Of two graphs that run at once, the one of lower `priority` goes first: kernels keep that of the stream on which
-    they were captured, and not of the one that replays them.
-    """
-
-    def __init__(self, device: torch.device, memory: GrowingRange, *, priority: int = 0) -> None:
+    def __init__(self, device: torch.device, memory: GrowingRange) -> None:
         self._device = device
         self._pool = pool_over(memory)
-        self._stream = new_stream(device, priority=priority)
+        self._stream = new_stream(device)
         self._kept: list[torch.cuda.CUDAGraph] = []
 
     def __repr__(self) -> str:
