@@ -1,69 +1,55 @@
-"""Voices that are kept where speech is computed: the same object again, and the oldest goes first."""
+"""What is made once: the same object again, each variant its own, and the oldest goes first."""
 
-import torch
-
-from tests.fakes.tiny_t3 import tiny_t3
-from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.speech.captured.t3_voices import ShownVoices
-from tts_service.speech.device_voices import DeviceVoices
-from tts_service.speech.mel_flow import MelPrompt
-from tts_service.speech.token_prompt import TokenVoice
-from tts_service.speech.voice_conditionals import VoiceConditionals
+from tts_service.speech.made_once import MadeOnce
 
 
-def voice_of(seed: int) -> VoiceConditionals:
-    """Return a voice that is like no other."""
-    random = torch.Generator().manual_seed(seed)
-    return VoiceConditionals(
-        tokens=TokenVoice(
-            speaker=torch.randn(256, generator=random), tokens=torch.randint(0, 6561, (6,), generator=random)
-        ),
-        prompt=MelPrompt(
-            tokens=torch.randint(0, 6561, (4,), generator=random),
-            mel=torch.randn(8, 80, generator=random),
-            speaker=torch.randn(192, generator=random),
-        ),
-    )
+class Thing:
+    """Something of which something is made."""
+
+    def __repr__(self) -> str:
+        return "<Thing>"
 
 
-def test_voice_goes_to_the_device_once() -> None:
-    """Whoever speaks with it again is given the same tensors."""
-    voices, voice = DeviceVoices(torch.device("cpu")), voice_of(1)
-    first, second = voices.there(voice), voices.there(voice)
+def test_thing_is_made_once() -> None:
+    """Whoever asks again is given the same, and nothing is made."""
+    made, thing = MadeOnce[Thing, list[str]](), Thing()
+    first = made.of(thing, lambda: ["first"])
+    second = made.of(thing, lambda: ["second"])
 
+    assert ["first"] == first
     assert first is second
-    assert torch.equal(voice.prompt.mel, first.prompt.mel)
 
 
-def test_voice_that_was_not_asked_for_the_longest_goes_first() -> None:
-    """Of three voices where two have room, the one in use stays."""
-    voices, one, two, three = DeviceVoices(torch.device("cpu"), most=2), voice_of(1), voice_of(2), voice_of(3)
-    kept, lost = voices.there(one), voices.there(two)
-    voices.there(one)
-    voices.there(three)
+def test_what_was_not_asked_for_the_longest_goes_first() -> None:
+    """Of three things where two have room, the one in use stays."""
+    made, things = MadeOnce[Thing, str](most=2), [Thing(), Thing(), Thing()]
+    for thing in (things[0], things[1], things[0], things[2]):
+        made.of(thing, lambda: "first")
+    found = [made.of(things[0], lambda: "again"), made.of(things[1], lambda: "again")]
 
-    assert kept is voices.there(one)
-    assert lost is not voices.there(two)
-
-
-def test_voice_made_anew_under_its_old_name_is_another_one() -> None:
-    """A voice is known by its object: what was deleted and made again is not what was kept."""
-    voices = DeviceVoices(torch.device("cpu"))
-    first, second = voices.there(voice_of(1)), voices.there(voice_of(2))
-
-    assert not torch.equal(first.prompt.mel, second.prompt.mel)
+    assert ["first", "again"] == found
 
 
-def test_liveliness_has_embeddings_of_its_own() -> None:
-    """One voice, two exaggerations: two results, each kept, and the oldest goes."""
-    t3, voice, shown = tiny_t3(ChatterboxModel.ENGLISH), voice_of(1).tokens, ShownVoices(most=2)
-    with torch.inference_mode():
-        calm, lively = shown.embeddings(t3, voice, 0.2), shown.embeddings(t3, voice, 0.9)
-        calm_again = shown.embeddings(t3, voice, 0.2)
-        shown.embeddings(t3, voice, 0.5)
-        lively_again = shown.embeddings(t3, voice, 0.9)
+def test_thing_made_anew_is_another_one() -> None:
+    """A thing is known by its object: however like the one before it is, it has its own."""
+    made = MadeOnce[tuple[str, ...], int]()
+    found = [made.of((*name,), lambda number=number: number) for number, name in enumerate(["ab", "ab"])]  # type: ignore[misc]  # Bound at once.
 
-    assert not torch.equal(calm, lively)
-    assert calm is calm_again
-    assert lively is not lively_again
-    assert torch.equal(lively, lively_again)
+    assert [0, 1] == found
+
+
+def test_variants_of_a_thing_are_kept_apart() -> None:
+    """One voice, two degrees of liveliness: each is made, and each is kept."""
+    made, thing = MadeOnce[Thing, str](), Thing()
+    found = [made.of(thing, lambda: "calm", variant=0.2), made.of(thing, lambda: "lively", variant=0.9)]
+    again = [made.of(thing, lambda: "anew", variant=variant) for variant in (0.2, 0.9)]
+
+    assert ["calm", "lively"] == found == again
+
+
+def test_thing_is_held_as_long_as_what_was_made_of_it() -> None:
+    """Another object can never have its place in memory, and be taken for it."""
+    made = MadeOnce[Thing, int]()
+    found = [made.of(Thing(), lambda number=number: number) for number in range(10)]  # type: ignore[misc]  # Bound at once.
+
+    assert list(range(10)) == found

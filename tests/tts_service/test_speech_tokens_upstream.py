@@ -10,12 +10,11 @@ from benchmarks.upstream_t3 import upstream_twin
 from tests.fakes.tiny_t3 import STOP, tiny_t3, tiny_text, tiny_voice
 from tests.fakes.upstream_tokens import our_run, upstream_conditioning, upstream_run
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.speech.captured.t3_voices import ShownVoices
 from tts_service.speech.sampling import default_sampling
 from tts_service.speech.speech_tokens import TokenFinish, TokenRequest
 from tts_service.speech.token_backbone import run_backbone
 from tts_service.speech.token_cache import KeyValueCache
-from tts_service.speech.token_prompt import embeddings_after, prompt_embeddings, token_embedding
+from tts_service.speech.token_prompt import embeddings_after, prompt_embeddings, token_embedding, voice_embeddings
 
 ENGLISH, MULTILINGUAL, TURBO = ChatterboxModel
 TOLERANCE = 1e-4
@@ -172,10 +171,8 @@ def test_prompt_from_a_voice_that_was_read_before_is_the_same(model: ChatterboxM
     t3, asked = tiny_t3(model), request(model, {})
     weight = 0.5 if guided and model is not TURBO else 0.0
     expected = prompt_embeddings(t3, asked.voice, asked.text, exaggeration=0.8, cfg_weight=weight)
-    voices = ShownVoices()
-    found = [
-        embeddings_after(t3, voices.embeddings(t3, asked.voice, 0.8), asked.text, cfg_weight=weight) for _ in range(2)
-    ]
+    voiced = voice_embeddings(t3, asked.voice, 0.8)
+    found = [embeddings_after(t3, voiced, asked.text, cfg_weight=weight) for _ in range(2)]
 
     assert all(torch.equal(expected[0], each[0]) for each in found)
     assert all(expected[1] == each[1] for each in found)

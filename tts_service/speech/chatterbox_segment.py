@@ -7,7 +7,7 @@ Rules
   however the steps fall. Tokens run ahead by at most the chunk after the one that becomes mel: that is what an
   interruption wastes. In turns, they run to the segment's end, so that T3 comes home once a segment.
 * While an utterance's first sound is made, its tokens rest: somebody waits for that sound, and both lanes would compute
-  on the same device (H100: 43 ms beside tokens, alone about 33).
+  on the same device (H100: 43 ms beside tokens, 26 alone).
 * A cancel is seen before every token and by every stage before its step.
 """
 

@@ -13,7 +13,7 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.chatterbox_segment import ChatterboxSegment, SegmentSetting
-from tts_service.speech.device_voices import DeviceVoices
+from tts_service.speech.made_once import MadeOnce
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of
 from tts_service.speech.session_config import SessionConfig, SettingValues
@@ -55,7 +55,7 @@ class ChatterboxSpeech:
         self.stages = stages or EagerStages()
         self.modules = self.stages.modules.all
         self.step_modules = self.stages.modules.steps
-        self.device_voices = DeviceVoices(device)
+        self._there = MadeOnce[VoiceConditionals, VoiceConditionals]()
         self._voices = voices
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -67,6 +67,10 @@ class ChatterboxSpeech:
     def utterance(self, config: SessionConfig) -> "ChatterboxUtterance":
         """Begin an utterance; it keeps its voice, whatever becomes of that. Raises CallerError VOICE_NOT_FOUND."""
         return ChatterboxUtterance(self, config, self._voices.conditionals(config.voice, config.model))
+
+    def there(self, voice: VoiceConditionals) -> VoiceConditionals:
+        """Return a voice on the device, where it goes once and not with every utterance."""
+        return self._there.of(voice, lambda: voice.to(self.device))
 
     def text(self, segment: Segment, language: str) -> torch.Tensor:
         """Return the tokens (tokens,) of a segment's text. Raises CallerError."""
@@ -97,7 +101,7 @@ class ChatterboxUtterance:
     def voice(self) -> VoiceConditionals:
         """Return the voice on the device, which it reaches when it is first needed: by the first step for tokens."""
         if not self._is_there:
-            self._voice = self.speech.device_voices.there(self._voice)
+            self._voice = self.speech.there(self._voice)
             self._is_there = True
         return self._voice
 

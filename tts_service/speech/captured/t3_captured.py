@@ -24,11 +24,12 @@ from tts_service.speech.captured.graphs import Graphs
 from tts_service.speech.captured.t3_choice import is_ordered
 from tts_service.speech.captured.t3_passes import Buckets, T3Passes, Ways
 from tts_service.speech.captured.t3_state import BURST_TOKENS, SlotState
-from tts_service.speech.captured.t3_voices import ShownVoices
 from tts_service.speech.captured.t3_weights import first_address, weights_of
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS, KeyValuePages
+from tts_service.speech.made_once import MadeOnce
 from tts_service.speech.sampling import Sampling
 from tts_service.speech.token_backbone import T3Network
+from tts_service.speech.token_prompt import TokenVoice, voice_embeddings
 
 MAX_POSITIONS: Final = 4_096
 """Of one row: any text and voice that fit a segment, and 1,000 tokens."""
@@ -64,7 +65,7 @@ class CapturedT3:
     ) -> None:
         slots = buckets.slots[-1]
         self.model = model
-        self.voices = ShownVoices()
+        self._voiced = MadeOnce[TokenVoice, torch.Tensor]()
         self._pages = pages
         self._state = SlotState.on(
             graphs, slots=slots, vocabulary=t3.speech_head.weight.shape[0], positions=MAX_POSITIONS
@@ -104,6 +105,10 @@ class CapturedT3:
             watched = ALIGNED_HEADS if self.model is ChatterboxModel.MULTILINGUAL else ()
             self._passes.capture(weights_of(t3, watched))
             self._address = first_address(t3)
+
+    def voiced(self, t3: T3Network, voice: TokenVoice, exaggeration: float) -> torch.Tensor:
+        """Return `voice_embeddings` of the same: computed layer by layer, but once, since no text changes them."""
+        return self._voiced.of(voice, lambda: voice_embeddings(t3, voice, exaggeration), variant=exaggeration)
 
     def begin(
         self,

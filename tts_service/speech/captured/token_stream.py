@@ -67,7 +67,7 @@ class CapturedTokens:
     def _begun(self, t3: T3Network, count: int) -> Slot:
         request = self._request
         with torch.inference_mode():
-            voiced = self._captured.voices.embeddings(t3, request.voice, request.sampling.exaggeration)
+            voiced = self._captured.voiced(t3, request.voice, request.sampling.exaggeration)
             embeddings, text_span = embeddings_after(t3, voiced, request.text, cfg_weight=request.sampling.cfg_weight)
         slot = self._captured.begin(
             t3, embeddings, text_span=text_span, sampling=request.sampling, key=self._random.token_key, burst=count
