@@ -62,7 +62,8 @@ class ArenaWeights:
                 self._cover = StrayCover(driver)
 
     def __repr__(self) -> str:
-        return f"<ArenaWeights {' '.join(self._arenas) or 'of nothing'} | {self.mapped_bytes} bytes mapped>"
+        there = " ".join(name for name, arena in self._arenas.items() if arena.is_mapped)
+        return f"<ArenaWeights {there or 'of nothing'} | {self.mapped_bytes} bytes mapped>"
 
     @property
     def arena_bytes(self) -> int:
@@ -153,8 +154,7 @@ class ArenaWeights:
     def forget(self, name: ModuleName) -> None:
         """Let go of a module's host memory; its addresses stay its own."""
         self._weighed = None
-        arena = self._arenas.get(name)
-        if arena is not None:
+        if (arena := self._arenas.get(name)) is not None:
             with self._moving():
                 arena.forget()
 
