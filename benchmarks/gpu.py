@@ -1,6 +1,6 @@
 """`make bench-gpu`: everything that a GPU is to show, beside upstream in the same run, in one table and one file.
 
-    python -m benchmarks.gpu                                 all parts, kept in results/gpu.json, about 12 minutes
+    python -m benchmarks.gpu                                 all parts, kept in results/gpu.json, about 15 minutes
     python -m benchmarks.gpu --only moves t3                 some parts; the other rows stay as they are in the file
     python -m benchmarks.gpu --size tiny --quick --out /tmp  the same way to its end on a CPU; means nothing
 

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+PLACES: Final = ((1_000.0, 0), (10.0, 1), (0.001, 3))
+"""From which value on how many decimals are what the eye can compare; less is written with an exponent."""
+
 Found = Mapping[str, Any]
 """What the parts found, by the part's name."""
 
@@ -35,10 +38,9 @@ class Row:
 
     def shown(self, value: float) -> str:
         """Return a value of this row as people read it."""
-        if 0 < abs(value) < 0.001:  # noqa: PLR2004  # What three places cannot show.
-            return f"{value:.1e} {self.unit}".rstrip()
-        digits = 0 if value >= 1_000 or value == int(value) else 1 if value >= 10 else 3  # noqa: PLR2004  # What the eye can compare.
-        return f"{value:,.{digits}f} {self.unit}".rstrip()
+        places = 0 if value == int(value) else next((n for least, n in PLACES if abs(value) >= least), None)
+        number = f"{value:.1e}" if places is None else f"{value:,.{places}f}"
+        return f"{number} {self.unit}".rstrip()
 
     def fields(self) -> dict[str, Any]:
         """Return what is kept of it."""

@@ -28,6 +28,13 @@ HOUR_SECONDS: Final = 3_600.0
 TINY_TEXTS: Final = 200
 """In one session of a flood."""
 
+UTTERANCE_TEXTS: Final = 4
+"""Of a flood: then the utterance ends."""
+
+HALF: Final = 0.5
+SPEAK_SHARE: Final = 0.9
+"""Of those who vanish; the others do it before a word."""
+
 CHURN_AT_ONCE: Final = 8
 ANSWER_SECONDS: Final = 30.0
 SESSIONS_FROM: Final = 900_000
@@ -91,8 +98,8 @@ async def vanishing(scene: Scene) -> None:
     async def vanish() -> None:
         async with own_line(scene.address) as stub:
             call = stub.StreamingSynthesize()
-            await call.write(scene.first_message(is_paced=scene.source.random() < 0.5))  # noqa: PLR2004  # One of two.
-            if scene.source.random() < 0.9:  # noqa: PLR2004  # Some vanish before a word.
+            await call.write(scene.first_message(is_paced=scene.source.random() < HALF))
+            if scene.source.random() < SPEAK_SHARE:
                 await call.write(text("gone", Texts(scene.source, words=40.0).utterance()))
             await scene.run_end.sleep(scene.source.uniform(0.0, 1.0))
         scene.count("vanished clients")
@@ -112,7 +119,7 @@ async def churn(scene: Scene) -> None:
             if kind:
                 writer.write(HTTP2_PREFACE if kind == 1 else scene.source.randbytes(64))
             await asyncio.sleep(scene.source.choice((0.0, 0.0, 0.02)))
-            writer.transport.abort() if scene.source.random() < 0.5 else writer.close()  # noqa: PLR2004  # One of two.
+            writer.transport.abort() if scene.source.random() < HALF else writer.close()
             scene.count("connections dropped")
 
     while not scene.run_end.is_over:
@@ -132,7 +139,7 @@ async def tiny_texts(scene: Scene) -> None:
                 for number in range(TINY_TEXTS):
                     name = f"tiny{number // 4}"
                     await call.write(text(name, scene.source.choice(("Yes. ", "a", "No. ", " ", "7", "Oh! "))))
-                    if number % 4 == 3:  # noqa: PLR2004  # Four texts an utterance.
+                    if (number + 1) % UTTERANCE_TEXTS == 0:
                         await call.write(end(name))
                         await asyncio.sleep(0.01)
                 await call.done_writing()
