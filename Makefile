@@ -57,7 +57,7 @@ bench: setup ## Measure first audio, chunk cost, cancel, memory over time (CPU)
 	@$(BIN)/python -m benchmarks.bench
 
 .PHONY: bench-gpu
-bench-gpu: setup ## Measure everything that a GPU is to show beside upstream, in one table (NVIDIA GPU, 12 minutes)
+bench-gpu: setup ## Measure everything that a GPU is to show beside upstream, in one table (NVIDIA GPU, 15 minutes)
 	@$(BIN)/python -m benchmarks.gpu
 
 .PHONY: bench-gpu-fidelity
