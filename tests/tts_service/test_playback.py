@@ -68,6 +68,36 @@ def test_clock_a_fresh_report_after_a_stale_one_is_believed() -> None:
     assert 1.2 == clock.played_seconds
 
 
+def test_clock_of_a_player_that_reports_knows_when_it_ran_dry() -> None:
+    """Between two reports it has played what was there, and stands still since then."""
+    clock = reported(reported(sent(PlaybackClock(as_of=0.0), 2.0, 0.0), 0.5, 0.5), 1.0, 1.0)
+
+    assert (None, 2.0) == (advanced(clock, 1.9).dry_since, advanced(clock, 2.3).dry_since)
+
+
+def test_clock_of_a_paused_player_does_not_run_dry() -> None:
+    """Who repeats a report has paused: however long, nothing is missing."""
+    clock = reported(reported(sent(PlaybackClock(as_of=0.0), 2.0, 0.0), 1.0, 1.0), 1.0, 1.5)
+
+    assert advanced(clock, 1.5 + REPORT_FRESH_SECONDS).dry_since is None
+
+
+def test_clock_of_a_player_that_ran_dry_goes_on_with_what_comes() -> None:
+    """The gap is not played: audio that came 0.5 s late is over 0.5 s later."""
+    clock = reported(reported(sent(PlaybackClock(as_of=0.0), 2.0, 0.0), 0.5, 0.5), 1.0, 1.0)
+    clock = sent(advanced(clock, 2.5), 1.0, 2.5)
+
+    assert (None, 3.5) == (advanced(clock, 3.4).dry_since, advanced(clock, 3.6).dry_since)
+
+
+def test_clock_takes_the_report_of_a_player_that_lags() -> None:
+    """What the model made of the time between two reports gives way to the second."""
+    clock = reported(reported(sent(PlaybackClock(as_of=0.0), 2.0, 0.0), 0.5, 0.5), 1.0, 1.0)
+    clock = reported(advanced(clock, 2.2), 1.6, 2.2)
+
+    assert (1.6, None) == (clock.played_seconds, clock.dry_since)
+
+
 def test_clock_skipping_leaves_what_comes_later() -> None:
     """Dropping the rest of an earlier utterance moves playback to the later one's start, no further."""
     clock = skipped(sent(PlaybackClock(as_of=0.0), 9.0, 0.0), 4.0, 1.0)

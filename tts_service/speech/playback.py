@@ -2,7 +2,8 @@
 
 Playback is modelled as a player that starts with the first audio, runs at real time, and stops when it runs dry.
 A report from the client replaces the model. When the last report is older than `REPORT_FRESH_SECONDS`, the player
-is taken to have gone on with the clock since that report: a client that pauses repeats its report.
+is taken to have gone on with the clock since that report: a client that pauses repeats its report. A player whose last
+report was beyond the one before plays: it runs dry when what was sent since is over, which no report tells in time.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ class PlaybackClock:
     """The last report. It alone bounds the next one: what the model made of the time since is no report."""
     dry_since: float | None = None
     """When the player ran out of audio; None while it has some, or has not begun."""
+    plays: bool = False
+    """Whether the last report was beyond the one before."""
 
 
 def advanced(clock: PlaybackClock, now: float) -> PlaybackClock:
@@ -35,7 +38,9 @@ def advanced(clock: PlaybackClock, now: float) -> PlaybackClock:
     if now <= clock.as_of:
         return clock
     if clock.reported_at is not None and now - clock.reported_at <= REPORT_FRESH_SECONDS:
-        return clock
+        dry_at = clock.as_of + ahead_seconds(clock)
+        is_dry = clock.plays and clock.dry_since is None and now >= dry_at
+        return replace(clock, dry_since=dry_at) if is_dry else clock
     played = clock.played_seconds + (now - clock.as_of)
     if played < clock.sent_seconds:
         return replace(clock, played_seconds=played, as_of=now)
@@ -48,15 +53,24 @@ def advanced(clock: PlaybackClock, now: float) -> PlaybackClock:
 def sent(clock: PlaybackClock, seconds: float, now: float) -> PlaybackClock:
     """Return the clock after so much more audio has left."""
     clock = advanced(clock, now)
+    if clock.dry_since is not None and now > clock.as_of:
+        # It has waited until now, and begins again with this.
+        clock = replace(clock, played_seconds=clock.sent_seconds, as_of=now)
     return replace(clock, sent_seconds=clock.sent_seconds + seconds, dry_since=None)
 
 
 def reported(clock: PlaybackClock, played_seconds: float, now: float) -> PlaybackClock:
     """Return the clock after the client's word; a report that goes back or beyond what was sent is bounded."""
     played = min(max(played_seconds, clock.reported_seconds), clock.sent_seconds)
-    dry_since = now if played >= clock.sent_seconds > 0.0 else None
+    dry_since = (clock.dry_since or now) if played >= clock.sent_seconds > 0.0 else None
     return replace(
-        clock, played_seconds=played, as_of=now, reported_at=now, reported_seconds=played, dry_since=dry_since
+        clock,
+        played_seconds=played,
+        as_of=now,
+        reported_at=now,
+        reported_seconds=played,
+        dry_since=dry_since,
+        plays=played > clock.reported_seconds,
     )
 
 
@@ -64,13 +78,13 @@ def skipped(clock: PlaybackClock, to_seconds: float, now: float) -> PlaybackCloc
     """Return the clock after the client dropped what it had not played before this position."""
     clock = advanced(clock, now)
     played = min(max(clock.played_seconds, to_seconds), clock.sent_seconds)
-    return replace(clock, played_seconds=played, as_of=now, reported_at=None, dry_since=None)
+    return replace(clock, played_seconds=played, as_of=now, reported_at=None, dry_since=None, plays=False)
 
 
 def discarded(clock: PlaybackClock, now: float) -> PlaybackClock:
     """Return the clock after the client dropped all audio that it had not played."""
     clock = advanced(clock, now)
-    return replace(clock, sent_seconds=clock.played_seconds, as_of=now, reported_at=None, dry_since=None)
+    return replace(clock, sent_seconds=clock.played_seconds, as_of=now, reported_at=None, dry_since=None, plays=False)
 
 
 def ahead_seconds(clock: PlaybackClock) -> float:
