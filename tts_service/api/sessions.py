@@ -43,7 +43,7 @@ class Sessions:
         self._shells: set[Drainable] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._draining = asyncio.Event()
+        self._bounds: set[asyncio.Timeout] = set()
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
@@ -90,16 +90,18 @@ class Sessions:
 
     async def unless_draining(self, wait: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something, or raise DRAINING when the service begins to stop before it has come."""
-        waiting = asyncio.ensure_future(wait)
-        draining = asyncio.ensure_future(self._draining.wait())
+        # A bound that a drain draws in, because tasks for both would cost every call some turns of the loop.
+        bound = asyncio.timeout(None if self.drain_deadline is None else 0)
+        self._bounds.add(bound)
         try:
-            await asyncio.wait({waiting, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
+            async with bound:
+                return await wait
+        except TimeoutError:
+            if bound.expired():
                 self.check_draining()
-            return await waiting
+            raise
         finally:
-            waiting.cancel()
-            draining.cancel()
+            self._bounds.discard(bound)
 
     def check_draining(self) -> None:
         """Raise DRAINING if the service stops."""
@@ -137,7 +139,8 @@ class Sessions:
     def drain(self, deadline: float) -> None:
         """Refuse new sessions from now on, and tell the open ones."""
         self.drain_deadline = deadline
-        self._draining.set()
+        for bound in [each for each in self._bounds if not each.expired()]:
+            bound.reschedule(asyncio.get_running_loop().time())
         for shell in tuple(self._shells):
             shell.drain(deadline)
 

@@ -24,7 +24,7 @@ from tts_service.scheduling.work import Together
 
 RECENT_SECONDS: Final = 10.0
 """Over about two sentences with the pauses between them, so that who speaks now and then is seen to do so."""
-TRUSTED_SECONDS: Final = 1.0
+TRUSTED_SECONDS: Final = 0.25
 """Figures count like so many seconds of a part's work that were measured."""
 REMEMBERED_SECONDS: Final = 20.0
 """Of a part's work; what was measured before it is forgotten in proportion."""
