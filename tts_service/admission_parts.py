@@ -52,7 +52,8 @@ def admission_limits(config: ServiceConfig) -> AdmissionLimits:
         beginning=settings.beginning if settings.by_cost else most + 1,
         queue=settings.queue,
         queue_seconds=settings.queue_seconds,
-        client_sessions=settings.client_sessions or most,
+        # One more than there are: a client that has them all waits its turn like any other.
+        client_sessions=settings.client_sessions or most + 1,
         client_queue=settings.client_queue,
         bulk_sessions=settings.bulk_sessions,
         most_retry_seconds=settings.most_retry_seconds,
