@@ -96,7 +96,7 @@ def retry_seconds(error: grpc.aio.AioRpcError) -> float:
     status: Any = rpc_status.from_call(error)
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in status.details)
-    return retry.retry_delay.ToNanoseconds() / 1e9
+    return float(retry.retry_delay.ToNanoseconds()) / 1e9
 
 
 def counted(both: Both, name: str) -> dict[str, float]:

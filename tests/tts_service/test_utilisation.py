@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tts_service.scheduling.admission import AdmissionLimits, Door, asked
 from tts_service.scheduling.capacity import Standing, Usage
 from tts_service.scheduling.figures import H100_ENGLISH
 from tts_service.scheduling.utilisation import (
@@ -22,6 +23,7 @@ from tts_service.scheduling.utilisation import (
     shares,
     standing_with,
 )
+from tts_service.scheduling.verdicts import Admitted, Applicant
 from tts_service.scheduling.work import Together
 
 CPU = on_cpu(2)
@@ -134,6 +136,22 @@ def test_figures_of_a_device_hold_more_sessions_together_than_in_turns() -> None
 
     assert few[Part.TOKENS] > 3 * many[Part.TOKENS]
     assert few[Part.SOUND] > 1.5 * many[Part.SOUND]
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.03, 0.1])
+def test_door_lets_in_what_the_machine_bears_whatever_the_figures_said(cost: float) -> None:
+    """One asks every second: of what is short, those who are inside take nearly all, and not too much."""
+    known, door, limits, inside = NOBODY, Door(), AdmissionLimits(queue=0), 0
+    for number in range(300):
+        now = float(number)
+        seen = Seen(busy_seconds={Part.SOUND: inside * cost}, audio_seconds=inside, paced_seconds=inside)
+        known = measured(known, seen, CPU, now)
+        applicant = Applicant(key=number, client="x")
+        door, verdict = asked(door, applicant, standing(known, Company(paced=inside)), limits, now)
+        if isinstance(verdict, Admitted):
+            known, inside = joined(known), inside + 1
+
+    assert 0.75 <= inside * cost <= 1.0
 
 
 @given(
