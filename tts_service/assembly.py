@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
+from tts_service.api.admissions import Admissions
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService, SpeechSettings
 from tts_service.api.speech_watch import SpeechWatch
@@ -122,6 +123,7 @@ def speech_service(
     version: str,
     sessions: Sessions,
     executors: Executors,
+    admissions: Admissions | None = None,
     watch: SpeechWatch | None = None,
 ) -> SpeechService:
     """Return the servicer of speech."""
@@ -129,6 +131,7 @@ def speech_service(
         engine=engine,
         offer=parts.offer,
         sessions=sessions,
+        admissions=admissions,
         settings=_settings(config, version),
         detection=_detection(config.limits, engine, executors.detections),
         clock=time.monotonic,
@@ -155,6 +158,7 @@ def _settings(config: ServiceConfig, version: str) -> SpeechSettings:
         max_buffer_delay_seconds=limits.max_buffer_delay_seconds,
         max_audio_ahead_seconds=limits.max_audio_ahead_seconds,
         log_text=config.log_text,
+        client_key=config.admission.client_key,
     )
 
 

@@ -110,6 +110,34 @@ class Residency(BaseModel):
         return self
 
 
+class Admission(BaseModel):
+    """Who is let in to speak, within `limits.sessions`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by_cost: bool = Field(
+        default=True, description="Let in only what can stay in real time by measured costs; if not, by number alone."
+    )
+    full: float = Field(0.88, gt=0, lt=1, description="Share of what is short that sessions may take.")
+    listening_share: float = Field(
+        0.25, ge=0, le=1, description="What a session counts for at least, which may speak at any moment."
+    )
+    beginning: int = Field(6, ge=1, le=1_000, description="Sessions that may begin to speak at once.")
+    queue: int = Field(16, ge=0, le=1_000, description="Sessions that may wait to be let in; 0 for none.")
+    queue_seconds: float = Field(5.0, ge=0, le=60, description="How long one waits at most.")
+    client_sessions: int | None = Field(
+        None, ge=1, le=10_000, description="Sessions of one client at once; none for as many as there may be."
+    )
+    client_queue: int = Field(8, ge=0, le=1_000, description="Sessions of one client that may wait.")
+    client_key: str = Field(
+        "x-greenroom-client",
+        pattern=r"^[a-z0-9._-]{0,64}$",
+        description="Metadata that names for whom sessions are counted; empty, or not sent: the peer's address.",
+    )
+    bulk_sessions: int = Field(8, ge=0, le=10_000, description="Bulk sessions at once, which have what is left.")
+    most_retry_seconds: float = Field(60.0, ge=1, le=3_600, description="The latest time to come back that is told.")
+
+
 class Precisions(BaseModel):
     """In which type the modules compute that may do so in another than they were trained in."""
 
@@ -163,6 +191,7 @@ class ServiceConfig(BaseSettings):
         None, description="Where the newest spans of work are written, at the end and on SIGUSR1, for trace viewers."
     )
     limits: Limits = Field(Limits(), description="Bounds on what clients may ask.")
+    admission: Admission = Field(Admission(), description="Who is let in to speak.")
     residency: Residency = Field(Residency(), description="Where modules may be.")
     precision: Precisions = Field(Precisions(), description="In which type modules compute.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Whether and where Prometheus may scrape.")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
 
 from tts_service.config import ServiceConfig
+from tts_service.metrics_admission import AdmissionMetrics
 from tts_service.metrics_residency import MoveMetrics, ResidencyCollector
 from tts_service.metrics_server import MetricsServer
 from tts_service.metrics_speech import SpeechMetrics
@@ -18,7 +19,7 @@ PULSE_SECONDS = 0.25
 class Metrics:
     """All metrics of one service, in a registry of their own.
 
-    `speech` and `moves` are told what happens. `is_serving` tells whether the door to speech is open.
+    `speech`, `moves` and `admission` are told what happens. `is_serving` tells whether the door to speech is open.
     """
 
     def __init__(self, config: ServiceConfig, *, version: str, is_serving: Callable[[], bool]) -> None:
@@ -27,6 +28,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.speech = SpeechMetrics(self.registry)
         self.moves = MoveMetrics(self.registry)
+        self.admission = AdmissionMetrics(self.registry)
         self.server = MetricsServer(self.registry, address=config.metrics.address)
         self._answers = config.metrics.enabled
         about = Info("greenroom_service", "The service.", registry=self.registry)

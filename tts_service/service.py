@@ -17,9 +17,12 @@ from contextlib import ExitStack
 import structlog
 from rich.console import Console
 
+from tts_service.admission_parts import admissions_of, speech_load
+from tts_service.api.admissions import Admissions
 from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.api.sessions import Sessions
+from tts_service.api.speech_watch import Watches
 from tts_service.assembly import Executors, engine_of, residency_of, speech_service, warn_of_budget, workers_for
 from tts_service.config import ServiceConfig
 from tts_service.control_server import ControlServer, tended
@@ -37,6 +40,7 @@ from tts_service.server import SpeechServer, watch_activity
 from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.spans import NO_SPANS, SpanLog
+from tts_service.types import ModuleName
 
 VERSION = importlib.metadata.version("greenroom")
 
@@ -65,6 +69,7 @@ class Service:
         self._residency: ResidencyManager | None = None
         self._control: ControlServer | None = None
         self._loaded = False
+        self._admissions: Admissions | None = None
         self.sessions = Sessions(
             limit=config.limits.sessions, clock=time.monotonic, on_change=lambda _count: self._tell_activity()
         )
@@ -131,7 +136,18 @@ class Service:
         self._start_control(residency, parts)
         await run_loading(residency.start, stop=stop, progress=progress)
         warn_of_budget(residency, parts)
-        engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=self._metrics.speech.stepped)
+        speech = self._metrics.speech
+        load = speech_load(self._config, parts)
+        self._admissions = admissions = admissions_of(self._config, self.sessions, load, self._metrics.admission)
+        self._metrics.admission.watch(
+            waiting=lambda: admissions.waiting, busy=lambda part: load.known.busy.get(part, 0.0)
+        )
+
+        def stepped(modules: frozenset[ModuleName], seconds: float) -> None:
+            speech.stepped(modules, seconds)
+            load.stepped(modules, seconds)
+
+        engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=stepped)
         await run_loading(lambda: engine.prepare(progress.stage), stop=stop, progress=progress)
         progress.over()
         await self.speech.open(
@@ -142,7 +158,8 @@ class Service:
                 version=VERSION,
                 sessions=self.sessions,
                 executors=self._executors,
-                watch=self._metrics.speech,
+                admissions=admissions,
+                watch=Watches(speech, load),
             )
         )
 
@@ -207,6 +224,8 @@ class Service:
         return sessions if self.speech.serving else f"a module is broken, {sessions}"
 
     def _tell_activity(self) -> None:
+        if self._admissions is not None:
+            self._admissions.look()
         if self._residency is not None:
             self._residency.set_activity(sessions=self.sessions.count, queued=self.sessions.queued)
 

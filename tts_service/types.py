@@ -20,6 +20,13 @@ Waveform = NDArray[np.float32]
 """Mono float32 samples in [-1, 1] at MODEL_SAMPLE_RATE_HERTZ, shape (samples,)."""
 
 
+class Priority(Enum):
+    """Whether somebody listens while speech is made."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
 class Precision(StrEnum):
     """The type that a module's weights run in."""
 

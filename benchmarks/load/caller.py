@@ -106,7 +106,9 @@ class Caller:
 
     def _refused(self, seconds: float) -> Outcome:
         if self._error is not None:
-            self._tally.rejected(reason_of(self._error), seconds, retry_after_seconds=self._error.retry_after_seconds)
+            retry_seconds = self._error.retry_after_seconds
+            took_seconds = None if self._listening.was_queued else seconds
+            self._tally.rejected(reason_of(self._error), took_seconds, retry_after_seconds=retry_seconds)
         return Outcome(was_taken=False, error=self._error)
 
     async def _taken(self) -> Outcome:

@@ -14,6 +14,7 @@ class Listening:
 
     def __init__(self, session: int, tally: Tally) -> None:
         self.started: Any = None
+        self.was_queued = False
         self.heard: Heard | None = None
         self.recording: Recording | None = None
         self._session = session
@@ -35,6 +36,7 @@ class Listening:
             case "session_started":
                 self.started = response.session_started
             case "notice":
+                self.was_queued = self.was_queued or response.notice.HasField("queued")
                 self._tally.told[f"notice {response.notice.WhichOneof('notice')}"] += 1
             case "progress":
                 self._tally.told[pb.WaitingFor.Name(response.progress.waiting_for)] += 1

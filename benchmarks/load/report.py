@@ -73,6 +73,7 @@ def _refusal_rows(ran: Ran) -> list[tuple[str, str]]:
     if tally.reject.count:
         without = tally.counts["rejects without RetryInfo"]
         rows.append(("  told after", f"{times(tally.reject.figures())}, {without} without RetryInfo"))
+        rows.append(("  had waited before", str(tally.counts["waited in vain"])))
     if tally.counts["arrivals"]:
         late, never = tally.counts["late arrivals"], tally.counts["arrivals that never began"]
         words = f"{tally.counts['arrivals']}, {late} late, {never} never began; {times(tally.late.figures())}"

@@ -63,10 +63,13 @@ class Tally:
         self.open -= 1
         self.timeline.opened(self.elapsed(), self.open)
 
-    def rejected(self, reason: str, seconds: float, *, retry_after_seconds: float | None) -> None:
-        """Count a session that the service did not take."""
+    def rejected(self, reason: str, seconds: float | None, *, retry_after_seconds: float | None) -> None:
+        """Count a session that the service did not take; `seconds` is None for one that was told to wait before."""
         self.rejects[reason] += 1
-        self.reject.add(seconds)
+        if seconds is None:
+            self.counts["waited in vain"] += 1
+        else:
+            self.reject.add(seconds)
         self.counts["rejects without RetryInfo"] += retry_after_seconds is None and reason != LOST
         self.timeline.rejected(self.elapsed())
 

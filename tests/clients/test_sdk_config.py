@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenroom.tts.v1 import tts_pb2
-from greenroom_client.config import WIRE_PATHS, Encoding, Pacing, SessionConfig, TextAggregation
+from greenroom_client.config import WIRE_PATHS, Encoding, Pacing, Priority, SessionConfig, TextAggregation
 from greenroom_client.config_messages import config_message, session_config
 from greenroom_client.requests import update_request
 
@@ -35,6 +35,7 @@ configs = st.builds(
     max_buffer_delay_seconds=lengths_seconds,
     pacing=st.none() | st.sampled_from([Pacing.REALTIME, Pacing.NONE]),
     max_audio_ahead_seconds=lengths_seconds,
+    priority=st.none() | st.sampled_from([Priority.INTERACTIVE, Priority.BULK]),
 )
 
 

@@ -23,10 +23,13 @@ from tts_service.errors import Reason, ServiceError
 from tts_service.residency.situation import Move
 from tts_service.residency.types import Authority, DeviceUsage, ResidencyReport
 from tts_service.residency.types import Tier as ServiceTier
+from tts_service.scheduling.utilisation import Part
+from tts_service.scheduling.verdicts import Refusal
+from tts_service.scheduling.verdicts import Refused as ClientRefused
 from tts_service.speech import protocol
 from tts_service.speech.session_config import Aggregation, Pacing, SessionConfig
 from tts_service.speech.speech_model import SpeechGuard
-from tts_service.types import VOICE, AudioFormat, EncodedPiece, Segment
+from tts_service.types import VOICE, AudioFormat, EncodedPiece, Priority, Segment
 
 CONFIG = SessionConfig(
     model="english",
@@ -100,6 +103,11 @@ def service_metrics() -> tts_service.metrics.Metrics:
     metrics.speech.voice_made()
     metrics.speech.stepped(frozenset({VOICE}), 0.03)
     metrics.speech.lagged(0.001)
+    metrics.admission.watch(waiting=lambda: 3, busy=lambda part: 0.25 if part is Part.SOUND else 0.0)
+    metrics.admission.queued(Priority.INTERACTIVE)
+    metrics.admission.admitted(Priority.INTERACTIVE, waited_seconds=0.4)
+    refused = ClientRefused(key=1, refusal=Refusal.FULL, retry_after_seconds=4.0)
+    metrics.admission.refused(Priority.BULK, refused)
     move = Move(module=VOICE, source=ServiceTier.HOST, target=ServiceTier.DEVICE, authority=Authority.DEMAND)
     metrics.moves.moved(move, 1_000, 0.02)
     return metrics

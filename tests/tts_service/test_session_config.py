@@ -18,6 +18,7 @@ from tts_service.speech.session_config import (
     overlay,
     resolve,
 )
+from tts_service.types import Priority
 
 DEFAULTS = Defaults(seed=42)
 
@@ -183,3 +184,15 @@ def test_overlay_of_settings_takes_the_named_ones_and_resets_what_is_not_given(
     changed = overlay(base, ConfigChange(request=ConfigRequest(settings={"top_k": 5}), paths=paths))
 
     assert expected == resolve(changed, offer, DEFAULTS).settings
+
+
+def test_priority_is_interactive_unless_asked_and_fixed_for_the_session() -> None:
+    """Who listens is known from the beginning, because a session is let in by it."""
+    plain = resolve(ConfigRequest(), OFFER, DEFAULTS)
+    bulk = resolve(ConfigRequest(priority=Priority.BULK), OFFER, DEFAULTS)
+    with pytest.raises(CallerError) as caught:
+        overlay(ConfigRequest(), ConfigChange(request=ConfigRequest(priority=Priority.BULK), paths=("priority",)))
+    kept = overlay(ConfigRequest(priority=Priority.BULK), ConfigChange(request=ConfigRequest(), paths=("*",)))
+
+    assert (Priority.INTERACTIVE, Priority.BULK, Priority.BULK) == (plain.priority, bulk.priority, kept.priority)
+    assert "priority is fixed for the session" in caught.value.message

@@ -13,6 +13,7 @@ class Told:
     def __init__(self, queued: int = 0) -> None:
         self.deadlines: list[float] = []
         self.queued = queued
+        self.beginning = False
 
     def drain(self, deadline: float) -> None:
         """Remember."""

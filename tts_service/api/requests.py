@@ -18,7 +18,7 @@ from tts_service.speech.session_config import (
     ConfigRequest,
     Pacing,
 )
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, Encoding
+from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, Encoding, Priority
 
 Value = TypeVar("Value")
 
@@ -47,6 +47,11 @@ PACINGS: Mapping[int, Pacing | None] = {
     pb.PACING_REALTIME: Pacing.REALTIME,
     pb.PACING_NONE: Pacing.NONE,
 }
+PRIORITIES: Mapping[int, Priority | None] = {
+    pb.PRIORITY_UNSPECIFIED: None,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BULK: Priority.BULK,
+}
 
 
 def config_request(config: pb.SessionConfig, *, streaming: bool) -> ConfigRequest:
@@ -66,6 +71,7 @@ def config_request(config: pb.SessionConfig, *, streaming: bool) -> ConfigReques
         max_buffer_delay=_seconds("max_buffer_delay", config, "max_buffer_delay"),
         pacing=_enum("pacing", config.pacing, PACINGS),
         max_audio_ahead=_seconds("max_audio_ahead", config, "max_audio_ahead"),
+        priority=_enum("priority", config.priority, PRIORITIES),
     )
 
 
@@ -128,12 +134,12 @@ def _message(request: pb.StreamingSynthesizeRequest, kind: str | None, utterance
 
 
 def _masked(config: pb.SessionConfig, paths: tuple[str, ...]) -> pb.SessionConfig:
-    """Return only what a mask names, so that nothing beside it is judged; the format is fixed and never named."""
+    """Return only what a mask names, so that nothing beside it is judged; what is fixed is never named."""
     kept = pb.SessionConfig()
     kept.CopyFrom(config)
     named = {path.split(".")[0] for path in paths}
     for field in config.DESCRIPTOR.fields:
-        if field.name == "audio_format" or not named & {field.name, "*"}:
+        if field.name in {"audio_format", "priority"} or not named & {field.name, "*"}:
             kept.ClearField(field.name)
     return kept
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from google.protobuf.duration_pb2 import Duration
 
 from greenroom.tts.v1 import tts_pb2 as pb
-from tts_service.api.requests import AGGREGATIONS, ENCODINGS, PACINGS
+from tts_service.api.requests import AGGREGATIONS, ENCODINGS, PACINGS, PRIORITIES
 from tts_service.api.statuses import to_status
+from tts_service.scheduling.verdicts import Queued
 from tts_service.speech import protocol
 from tts_service.speech.encoded_audio import SAMPLE_RATE_RANGE_HERTZ
 from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, SettingValues, VoiceFacts
@@ -19,6 +20,7 @@ WIRE_ENCODINGS: Mapping[Encoding, pb.AudioEncoding.ValueType] = {
 }
 _WIRE_AGGREGATIONS = {value: pb.TextAggregation.ValueType(number) for number, value in AGGREGATIONS.items() if value}
 _WIRE_PACINGS = {value: pb.Pacing.ValueType(number) for number, value in PACINGS.items() if value}
+_WIRE_PRIORITIES = {value: pb.Priority.ValueType(number) for number, value in PRIORITIES.items() if value}
 _WIRE_FINISH = {
     protocol.FinishReason.COMPLETE: pb.FINISH_REASON_COMPLETE,
     protocol.FinishReason.EMPTY: pb.FINISH_REASON_EMPTY,
@@ -59,6 +61,7 @@ def wire_config(config: SessionConfig) -> pb.SessionConfig:
         max_buffer_delay=duration(config.max_buffer_delay),
         pacing=_WIRE_PACINGS[config.pacing],
         max_audio_ahead=duration(config.max_audio_ahead),
+        priority=_WIRE_PRIORITIES[config.priority],
     )
 
 
@@ -157,6 +160,13 @@ def session_response(
             return pb.StreamingSynthesizeResponse(progress=progress)
         case protocol.DrainingNotice() | protocol.RestoringNotice():
             return pb.StreamingSynthesizeResponse(notice=_notice(message))
+
+
+def queued(verdict: Queued) -> pb.ServerNotice:
+    """Return where somebody stands who waits to be let in."""
+    return pb.ServerNotice(
+        queued=pb.Queued(position=verdict.position, expected_wait=duration(max(0.0, verdict.wait_seconds)))
+    )
 
 
 def utterance_started(message: protocol.UtteranceStarted) -> pb.UtteranceStarted:

@@ -14,6 +14,7 @@ from tts_service.speech.outbox import TIMER_SECONDS
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent
 from tts_service.speech.session import Session
+from tts_service.types import Priority
 
 URGENT_MESSAGES_MAX = 1_024
 """Answers that may wait for a client that does not read; beyond it the service stops reading that client."""
@@ -50,6 +51,13 @@ class SessionShell:
     def queued(self) -> int:
         """Utterances that wait for a place to compute: at most one, because they are rendered in order."""
         return sum(u.rendering and u.render_started_at is None for u in self.session.utterances.open)
+
+    @property
+    def beginning(self) -> bool:
+        """Whether it was asked to speak, for somebody who listens, and has not sounded yet."""
+        if self.session.config.priority is not Priority.INTERACTIVE:
+            return False
+        return any(u.rendering and not u.samples_made for u in self.session.utterances.open)
 
     def drain(self, deadline: float) -> None:
         """Tell the session that the service stops."""

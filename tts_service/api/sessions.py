@@ -18,6 +18,11 @@ class Drainable(Protocol):
         """Utterances that wait for a place to compute."""
         ...
 
+    @property
+    def beginning(self) -> bool:
+        """Whether it was asked to speak, for somebody who listens, and has not sounded yet."""
+        ...
+
     def drain(self, deadline: float) -> None:
         """Take the word."""
         ...
@@ -34,47 +39,76 @@ class Sessions:
         self._clock = clock
         self._on_change = on_change
         self._count = 0
+        self._opening = 0
         self._shells: set[Drainable] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._draining = asyncio.Event()
+        self._bounds: set[asyncio.Timeout] = set()
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
         """Hold a place; raise AT_CAPACITY or DRAINING if there is none."""
-        self._check()
+        self.check_draining()
+        if self._count >= self.limit:
+            message = f"all {self.limit} places are taken"
+            raise ServiceError(Reason.AT_CAPACITY, message, retry_after_seconds=1.0)
+        with self.place():
+            yield
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place that somebody else has found."""
         self._count += 1
         self._empty.clear()
-        self._on_change(self._count)
+        self._on_change(self.count)
         try:
             yield
         finally:
             self._count -= 1
-            self._on_change(self._count)
-            if not self._count:
-                self._empty.set()
+            self._on_change(self.count)
+            self._set_empty()
+
+    @contextlib.contextmanager
+    def opening(self, *, most: int) -> Iterator[None]:
+        """Hold a stream that has not said yet what it wants and has no place; raise AT_CAPACITY beyond `most`."""
+        if self._opening >= most:
+            message = f"{most} streams have not said yet what they want"
+            raise ServiceError(Reason.AT_CAPACITY, message, retry_after_seconds=1.0)
+        self._opening += 1
+        self._empty.clear()
+        self._on_change(self.count)
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            self._on_change(self.count)
+            self._set_empty()
+
+    def _set_empty(self) -> None:
+        if not self._count and not self._opening:
+            self._empty.set()
 
     async def unless_draining(self, wait: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something, or raise DRAINING when the service begins to stop before it has come."""
-        waiting = asyncio.ensure_future(wait)
-        draining = asyncio.ensure_future(self._draining.wait())
+        # A bound that a drain draws in, because tasks for both would cost every call some turns of the loop.
+        bound = asyncio.timeout(None if self.drain_deadline is None else 0)
+        self._bounds.add(bound)
         try:
-            await asyncio.wait({waiting, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                self._check()
-            return await waiting
+            async with bound:
+                return await wait
+        except TimeoutError:
+            if bound.expired():
+                self.check_draining()
+            raise
         finally:
-            waiting.cancel()
-            draining.cancel()
+            self._bounds.discard(bound)
 
-    def _check(self) -> None:
+    def check_draining(self) -> None:
+        """Raise DRAINING if the service stops."""
         if self.drain_deadline is not None:
             seconds_left = max(0.0, self.drain_deadline - self._clock())
             message = "the service is stopping; speak elsewhere"
             raise ServiceError(Reason.DRAINING, message, retry_after_seconds=seconds_left)
-        if self._count >= self.limit:
-            message = f"all {self.limit} places are taken"
-            raise ServiceError(Reason.AT_CAPACITY, message, retry_after_seconds=1.0)
 
     @contextlib.contextmanager
     def listed(self, shell: Drainable) -> Iterator[None]:
@@ -89,18 +123,24 @@ class Sessions:
 
     @property
     def count(self) -> int:
-        """Sessions that are open."""
-        return self._count
+        """Sessions that are open, with those that have not said yet what they want."""
+        return self._count + self._opening
 
     @property
     def queued(self) -> int:
         """Utterances of all sessions that wait for a place to compute."""
         return sum(shell.queued for shell in self._shells)
 
+    @property
+    def beginning(self) -> int:
+        """Sessions that were asked to speak, for somebody who listens, and have not sounded yet."""
+        return sum(shell.beginning for shell in self._shells)
+
     def drain(self, deadline: float) -> None:
         """Refuse new sessions from now on, and tell the open ones."""
         self.drain_deadline = deadline
-        self._draining.set()
+        for bound in [each for each in self._bounds if not each.expired()]:
+            bound.reschedule(asyncio.get_running_loop().time())
         for shell in tuple(self._shells):
             shell.drain(deadline)
 

@@ -12,6 +12,9 @@ import structlog
 from greenroom.tts.v1 import tts_pb2 as pb
 from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
 from tts_service.api import requests, responses, voices
+from tts_service.api.admissions import Admissions
+from tts_service.api.callers import Caller, caller_of
+from tts_service.api.openings import WHOLE_TEXT_ID, check_whole_text, first_config, whole_utterance
 from tts_service.api.session_shell import SessionShell
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech_watch import SpeechWatch, Unwatched, log_message
@@ -19,8 +22,10 @@ from tts_service.api.statuses import abort_async
 from tts_service.api.voice_upload import VoiceUploads
 from tts_service.api.watermark_detection import Detection
 from tts_service.engine import Engine
-from tts_service.errors import CallerError, GreenroomError, Reason, ServiceError, bad_config
+from tts_service.errors import GreenroomError, bad_config
 from tts_service.renderer import Emit, Renderer
+from tts_service.scheduling.admission import AdmissionLimits
+from tts_service.scheduling.verdicts import Queued
 from tts_service.speech import protocol
 from tts_service.speech.session import Session
 from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing
@@ -28,8 +33,7 @@ from tts_service.speech.session_limits import SessionLimits
 
 log = structlog.get_logger(__name__)
 
-WHOLE_TEXT_ID = "text"
-"""The utterance's id in Synthesize, where the client names none."""
+CLIENT_KEY = "x-greenroom-client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class SpeechSettings:
     max_buffer_delay_seconds: float = 3.0
     max_audio_ahead_seconds: float = 4.0
     log_text: bool = False
+    client_key: str = CLIENT_KEY
+    """Of the metadata that names for whom sessions are counted; empty for none."""
 
 
 class SpeechService(pb_grpc.TextToSpeechServiceServicer):
@@ -53,6 +59,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         engine: Engine,
         offer: Offer,
         sessions: Sessions,
+        admissions: Admissions | None = None,
         settings: SpeechSettings,
         detection: Detection,
         clock: Callable[[], float],
@@ -62,6 +69,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self._engine = engine
         self._offer = offer
         self._sessions = sessions
+        self._admissions = admissions or Admissions(sessions, AdmissionLimits(sessions=sessions.limit), clock=clock)
         self._settings = settings
         self._detection = detection
         self._clock = clock
@@ -89,21 +97,38 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     ) -> None:
         """Serve a session."""
         session_id = uuid.uuid4().hex
+
+        async def tell_queued(place: Queued) -> None:
+            log.info("session_waits", position=place.position, seconds=round(place.wait_seconds, 2))
+            await context.write(pb.StreamingSynthesizeResponse(notice=responses.queued(place)))
+
         with structlog.contextvars.bound_contextvars(session_id=session_id):
             try:
-                with self._sessions.admitted():
-                    await self._session(session_id, request_iterator, context)
+                with self._admissions.opening():
+                    session = await self._opened(request_iterator)
+                async with self._admissions.admitted(self._caller(context, session), tell_queued):
+                    await self._session(session, session_id, request_iterator, context)
             except GreenroomError as error:
                 log.info("session_failed", reason=error.reason.value, message=error.message)
                 await self._refuse(context, error)
 
-    async def _session(
-        self, session_id: str, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest], context: Any
-    ) -> None:
+    async def _opened(self, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest]) -> Session:
+        """Return the session that a client asks for; nothing is done for it before it is let in."""
         config = await self._sessions.unless_draining(
-            _first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
+            first_config(request_iterator, self._settings.limits.idle_timeout_seconds)
         )
-        session = self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
+        return self._open(requests.config_request(config, streaming=True), Pacing.REALTIME)
+
+    def _caller(self, context: Any, session: Session) -> Caller:
+        return caller_of(context, session.config, client_key=self._settings.client_key, now=self._clock())
+
+    async def _session(
+        self,
+        session: Session,
+        session_id: str,
+        request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest],
+        context: Any,
+    ) -> None:
         self._engine.prefetch(session.config.model)
 
         async def write(message: protocol.ServerMessage) -> None:
@@ -123,22 +148,25 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self, request: pb.SynthesizeRequest, context: Any
     ) -> None:
         """Speak one text, unpaced."""
+
+        async def tell_queued(place: Queued) -> None:
+            await context.write(pb.SynthesizeResponse(notice=responses.queued(place)))
+
         with structlog.contextvars.bound_contextvars(session_id=uuid.uuid4().hex):
             try:
-                with self._sessions.admitted():
-                    await self._whole_text(request, context)
+                session = self._asked(request)
+                async with self._admissions.admitted(self._caller(context, session), tell_queued):
+                    await self._whole_text(session, request, context)
             except GreenroomError as error:
                 log.info("synthesis_failed", reason=error.reason.value, message=error.message)
                 await self._refuse(context, error)
 
-    async def _whole_text(self, request: pb.SynthesizeRequest, context: Any) -> None:
-        if not request.text:
-            raise bad_config("text", "is empty; give 1 byte to 64 KiB")
-        limit = self._settings.limits.utterance_text_bytes
-        if len(request.text.encode()) > limit:
-            raise bad_config("text", f"holds more than {limit} bytes", Reason.TEXT_TOO_LONG)
-        asked = requests.whole_text_request(request.config)
-        session = self._open(asked, Pacing.NONE)
+    def _asked(self, request: pb.SynthesizeRequest) -> Session:
+        """Return the session that one whole text is to be."""
+        check_whole_text(request.text, most_bytes=self._settings.limits.utterance_text_bytes)
+        return self._open(requests.whole_text_request(request.config), Pacing.NONE)
+
+    async def _whole_text(self, session: Session, request: pb.SynthesizeRequest, context: Any) -> None:
         log.info("synthesis_opened", voice=session.config.voice, model=session.config.model)
         self._watch.opened(session.config, streaming=False)
         if self._settings.log_text:
@@ -154,7 +182,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
         shell = SessionShell(session, self._renderer, write, self._clock)
         with self._sessions.listed(shell):
-            await shell.run(_whole_utterance(request.text))
+            await shell.run(whole_utterance(request.text))
 
     def _open(self, asked: ConfigRequest, pacing: Pacing) -> Session:
         defaults = Defaults(
@@ -260,23 +288,3 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
     def __repr__(self) -> str:
         return f"<SpeechService {self._settings.service_name!r} | {self._sessions!r}>"
-
-
-async def _first_config(
-    request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest | CallerError], timeout_seconds: float
-) -> pb.SessionConfig:
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            first = await anext(aiter(request_iterator), None)
-    except TimeoutError:
-        raise ServiceError(Reason.IDLE_TIMEOUT, f"no config came within {timeout_seconds:g} s") from None
-    if isinstance(first, CallerError):
-        raise first
-    if first is None or first.WhichOneof("request") != "config":
-        raise CallerError(Reason.CONFIG_NOT_FIRST, "the first message of a session must be its config")
-    return first.config
-
-
-async def _whole_utterance(text: str) -> AsyncIterator[protocol.ClientMessage]:
-    yield protocol.TextChunk(utterance_id=WHOLE_TEXT_ID, text=text)
-    yield protocol.EndUtterance(utterance_id=WHOLE_TEXT_ID)

@@ -30,6 +30,41 @@ class SpeechWatch(Protocol):
         """Hear of a voice that was made."""
 
 
+class Watches:
+    """Tells several of what it hears."""
+
+    def __init__(self, *watches: SpeechWatch) -> None:
+        self._watches = watches
+
+    def opened(self, config: SessionConfig, *, streaming: bool) -> None:
+        """Tell all."""
+        for watch in self._watches:
+            watch.opened(config, streaming=streaming)
+
+    def said(self, message: protocol.ServerMessage, config: SessionConfig) -> None:
+        """Tell all."""
+        for watch in self._watches:
+            watch.said(message, config)
+
+    def failed(self, reason: Reason) -> None:
+        """Tell all."""
+        for watch in self._watches:
+            watch.failed(reason)
+
+    def looked(self, verdict: str) -> None:
+        """Tell all."""
+        for watch in self._watches:
+            watch.looked(verdict)
+
+    def voice_made(self) -> None:
+        """Tell all."""
+        for watch in self._watches:
+            watch.voice_made()
+
+    def __repr__(self) -> str:
+        return f"<Watches {self._watches!r}>"
+
+
 class Unwatched:
     """Hears nothing."""
 

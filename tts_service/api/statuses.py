@@ -36,6 +36,7 @@ CODES = {
     Reason.ETAG_MISMATCH: grpc.StatusCode.ABORTED,
     Reason.SUPERSEDED: grpc.StatusCode.ABORTED,
     Reason.IDLE_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.QUEUE_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.ENGINE_FAULT: grpc.StatusCode.INTERNAL,
 }
 

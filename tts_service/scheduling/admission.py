@@ -194,9 +194,19 @@ def _wait_seconds(door: Door, priority: Priority, number: int, standing: Standin
         return number * limits.late_seconds
     if priority is Priority.INTERACTIVE and not door.shut and not is_full:
         return -(-number // limits.beginning) * standing.first_audio_seconds
+    if len(door.guests.by_key) >= limits.sessions and standing.load_with_one <= limits.full:
+        return number * _between_seconds(door, priority, limits)
     here = door.guests.of_priority.get(priority, 0)
     leaving = number if priority is Priority.BULK else _leaving(number, standing, limits)
     return wait_seconds(door.departures[priority], here=here, leaving=leaving)
+
+
+def _between_seconds(door: Door, priority: Priority, limits: AdmissionLimits) -> float:
+    """Return how long it takes until one leaves who makes room: of its own kind, or any where the number is full."""
+    kinds = Priority if len(door.guests.by_key) >= limits.sessions else (priority,)
+    here = door.guests.of_priority
+    rate = sum(here[kind] / max(1e-6, door.departures[kind].stay_seconds) for kind in kinds if here.get(kind))
+    return 1.0 / rate if rate else math.inf
 
 
 def _leaving(number: int, standing: Standing, limits: AdmissionLimits) -> int:
@@ -212,7 +222,7 @@ def _sent_away(
 ) -> tuple[Door, Refused]:
     priority = applicant.priority
     own = now + _wait_seconds(door, priority, len(door.queue) + 1, standing, limits)
-    between = between_seconds(door.departures[priority], door.guests.of_priority.get(priority, 0))
+    between = _between_seconds(door, priority, limits)
     at = max(own, door.promised_until[priority] + between)
     latest = now + limits.most_retry_seconds
     if at >= latest:

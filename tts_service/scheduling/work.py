@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from tts_service.types import Priority as Priority  # noqa: PLC0414  # Part of what work is, for all who schedule it.
+
 
 class Work(Enum):
     """Kinds of work that cost time on a device; a size of it is how much is done at once."""
@@ -22,13 +24,6 @@ class Work(Enum):
     """One step of the flow's solver for so many chunks."""
     SOUND = "sound"
     """Waveform and mark of so many chunks."""
-
-
-class Priority(Enum):
-    """Whether somebody listens while it is made."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

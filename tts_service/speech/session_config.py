@@ -6,14 +6,14 @@ which field is at fault. A change overlays the request and resolves anew, so tha
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import islice
 from typing import TypeVar
 
 from tts_service.errors import CallerError, FieldViolation, Reason, bad_config
 from tts_service.speech.language_tags import spoken_language
-from tts_service.types import AudioFormat
+from tts_service.types import AudioFormat, Priority
 
 Number = TypeVar("Number", int, float)
 
@@ -117,6 +117,7 @@ class ConfigRequest:
     max_buffer_delay: float | None = None
     pacing: Pacing | None = None
     max_audio_ahead: float | None = None
+    priority: Priority | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class SessionConfig:
     pacing: Pacing
     max_audio_ahead: float
     settings: SettingValues = field(default_factory=dict)
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,15 +179,13 @@ def resolve(request: ConfigRequest, offer: Offer, defaults: Defaults) -> Session
         max_audio_ahead=_within(
             "max_audio_ahead", request.max_audio_ahead, defaults.max_audio_ahead, AUDIO_AHEAD_SECONDS_RANGE
         ),
+        priority=request.priority or Priority.INTERACTIVE,
     )
 
 
+_FIXED = ("audio_format", "priority")
 _FIELDS_BY_PATH: Mapping[str, tuple[str, ...]] = {
-    **{
-        f.name: (f.name,)
-        for f in fields(ConfigRequest)
-        if f.name not in {"audio_format", "seed", "speaking_rate", "settings"}
-    },
+    **{each: (each,) for each in ConfigRequest.__slots__ if each not in {*_FIXED, "seed", "speaking_rate", "settings"}},
     "sampling": ("seed", "speaking_rate", "settings"),
     "sampling.seed": ("seed",),
     "sampling.speaking_rate": ("speaking_rate",),
@@ -218,8 +218,9 @@ def _take_setting(settings: dict[str, int | float], name: str, given: SettingVal
 def _names(path: str) -> tuple[str, ...]:
     if path == "*":
         return tuple({name for group in _FIELDS_BY_PATH.values() for name in group})
-    if path.split(".", maxsplit=1)[0] == "audio_format":
-        raise bad_config("update_mask", "audio_format is fixed for the session; open another session to change it")
+    fixed = path.split(".", maxsplit=1)[0]
+    if fixed in _FIXED:
+        raise bad_config("update_mask", f"{fixed} is fixed for the session; open another session to change it")
     if path not in _FIELDS_BY_PATH:
         raise bad_config("update_mask", f"{path!r} is no field of SessionConfig")
     return _FIELDS_BY_PATH[path]

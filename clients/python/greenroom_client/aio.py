@@ -233,10 +233,12 @@ class Client:
 
 
 async def _first_answer(call: "SynthesisCall", timeout_seconds: float) -> tts_pb2.SynthesizeResponse:
-    """Return the first answer to a whole text, or raise what came instead; the call is over then."""
+    """Return the first answer to a whole text but notices, or raise what came instead; the call is over then."""
     try:
         async with asyncio.timeout(timeout_seconds):
             response = await call.read()
+            while isinstance(response, tts_pb2.SynthesizeResponse) and response.HasField("notice"):
+                response = await call.read()
     except TimeoutError:
         message = f"no speech came within {timeout_seconds:.3g} s"
         raise no_answer(message) from None

@@ -29,6 +29,15 @@ class TextAggregation(StrEnum):
     """Each piece of text is spoken as it comes."""
 
 
+class Priority(StrEnum):
+    """Whether somebody listens while speech is made."""
+
+    UNKNOWN = "unknown"
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+    """Waits behind all that is interactive."""
+
+
 class Pacing(StrEnum):
     """How fast audio may leave the service."""
 
@@ -61,6 +70,7 @@ class ConfigFields(TypedDict, total=False):
     max_buffer_delay_seconds: float | None
     pacing: Pacing | None
     max_audio_ahead_seconds: float | None
+    priority: Priority | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +101,7 @@ class SessionConfig:
     max_buffer_delay_seconds: float | None = None
     pacing: Pacing | None = None
     max_audio_ahead_seconds: float | None = None
+    priority: Priority | None = None
 
     def with_fields(self, **changes: Unpack[ConfigFields]) -> "SessionConfig":
         """Return the configuration with some fields changed."""
@@ -117,6 +128,7 @@ WIRE_PATHS: Mapping[str, str] = {
     "max_buffer_delay_seconds": "max_buffer_delay",
     "pacing": "pacing",
     "max_audio_ahead_seconds": "max_audio_ahead",
+    "priority": "priority",
 }
 """Where each field of `SessionConfig` lies in the wire's message of that name."""
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 
 from greenroom.tts.v1 import tts_pb2
-from greenroom_client.config import SAMPLING_FIELDS, Encoding, Pacing, SessionConfig, TextAggregation
+from greenroom_client.config import SAMPLING_FIELDS, Encoding, Pacing, Priority, SessionConfig, TextAggregation
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,9 +31,14 @@ PACINGS: Mapping[Pacing, tts_pb2.Pacing.ValueType] = {
     Pacing.REALTIME: tts_pb2.PACING_REALTIME,
     Pacing.NONE: tts_pb2.PACING_NONE,
 }
+PRIORITIES: Mapping[Priority, tts_pb2.Priority.ValueType] = {
+    Priority.INTERACTIVE: tts_pb2.PRIORITY_INTERACTIVE,
+    Priority.BULK: tts_pb2.PRIORITY_BULK,
+}
 _ENCODINGS_BY_NUMBER = {number: encoding for encoding, number in ENCODINGS.items()}
 _AGGREGATIONS_BY_NUMBER = {number: aggregation for aggregation, number in AGGREGATIONS.items()}
 _PACINGS_BY_NUMBER = {number: pacing for pacing, number in PACINGS.items()}
+_PRIORITIES_BY_NUMBER = {number: priority for priority, number in PRIORITIES.items()}
 
 
 def config_message(config: SessionConfig) -> tts_pb2.SessionConfig:
@@ -49,6 +54,8 @@ def config_message(config: SessionConfig) -> tts_pb2.SessionConfig:
         message.text_aggregation = _number(AGGREGATIONS, config.text_aggregation)
     if config.pacing is not None:
         message.pacing = _number(PACINGS, config.pacing)
+    if config.priority is not None:
+        message.priority = _number(PRIORITIES, config.priority)
     if config.max_buffer_delay_seconds is not None:
         message.max_buffer_delay.CopyFrom(duration(config.max_buffer_delay_seconds))
     if config.max_audio_ahead_seconds is not None:
@@ -76,6 +83,7 @@ def session_config(message: tts_pb2.SessionConfig) -> SessionConfig:
         text_aggregation=_AGGREGATIONS_BY_NUMBER.get(message.text_aggregation),
         max_buffer_delay_seconds=seconds(message.max_buffer_delay) if message.HasField("max_buffer_delay") else None,
         pacing=_PACINGS_BY_NUMBER.get(message.pacing),
+        priority=_PRIORITIES_BY_NUMBER.get(message.priority),
         max_audio_ahead_seconds=seconds(message.max_audio_ahead) if message.HasField("max_audio_ahead") else None,
         **sampling_values(message.sampling),
     )

@@ -193,6 +193,14 @@ class Restoring:
     expected_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """The service is full: the session waits at this position, from 1 on, for about so long. Closing it ends that."""
+
+    position: int
+    expected_seconds: float
+
+
 ServerEvent = (
     SessionStarted
     | UtteranceStarted
@@ -205,8 +213,9 @@ ServerEvent = (
     | Progress
     | Draining
     | Restoring
+    | Queued
 )
 """Everything that can come in a session."""
 
-SessionEvent = UtteranceStarted | SegmentSpoken | Refusal | Progress | Draining | Restoring
+SessionEvent = UtteranceStarted | SegmentSpoken | Refusal | Progress | Draining | Restoring | Queued
 """What an `on_event` callback hears; all else is awaited where it belongs."""

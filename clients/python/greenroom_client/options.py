@@ -9,6 +9,8 @@ import grpc
 from greenroom_client.conversation import ReadLimits
 from greenroom_client.retries import RetryPolicy
 
+CLIENT_KEY = "x-greenroom-client"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
@@ -28,11 +30,14 @@ class ClientOptions:
     credentials: grpc.ChannelCredentials | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Sent with every call, such as `authorization` or `x-request-id`."""
+    client_name: str = ""
+    """For whom the service counts sessions; without it, for this machine's address."""
 
     @property
     def metadata_pairs(self) -> tuple[tuple[str, str], ...]:
         """The metadata as gRPC takes it."""
-        return tuple((key.lower(), value) for key, value in self.metadata.items())
+        named = {CLIENT_KEY: self.client_name} if self.client_name else {}
+        return tuple((key.lower(), value) for key, value in {**named, **self.metadata}.items())
 
 
 DEFAULT_OPTIONS = ClientOptions()

@@ -17,6 +17,7 @@ from greenroom_client.events import (
     GuardedSegment,
     Limits,
     Progress,
+    Queued,
     Refusal,
     Restoring,
     SegmentSpoken,
@@ -149,7 +150,7 @@ def _progress(message: tts_pb2.Progress) -> Progress:
     return Progress(utterance_id=message.utterance_id, waiting_for=WAITS.get(message.waiting_for, WaitingFor.UNKNOWN))
 
 
-def _notice(message: tts_pb2.ServerNotice) -> Draining | Restoring | None:
+def _notice(message: tts_pb2.ServerNotice) -> Draining | Restoring | Queued | None:
     match message.WhichOneof("notice"):
         case "draining":
             return Draining(seconds_left=seconds(message.draining.deadline))
@@ -157,6 +158,8 @@ def _notice(message: tts_pb2.ServerNotice) -> Draining | Restoring | None:
             restoring = message.restoring
             expected = seconds(restoring.expected) if restoring.HasField("expected") else None
             return Restoring(module=restoring.module, expected_seconds=expected)
+        case "queued":
+            return Queued(position=message.queued.position, expected_seconds=seconds(message.queued.expected_wait))
         case None:
             return None
 

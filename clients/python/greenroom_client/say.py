@@ -127,6 +127,10 @@ CfgWeight = Annotated[float | None, typer.Option("--cfg-weight", help="How close
 Exaggeration = Annotated[
     float | None, typer.Option("--exaggeration", help="How lively the voice is, 0 to 2; 0.5 is neutral.")
 ]
+Bulk = Annotated[bool, typer.Option("--bulk", help="Let everybody go first who listens: for files.")]
+ClientName = Annotated[
+    str, typer.Option("--client-name", metavar="NAME", help="For whom the service counts sessions. Default: this host.")
+]
 Clone = Annotated[
     str | None,
     typer.Option(
@@ -190,6 +194,8 @@ def say(
     repetition_penalty: RepetitionPenalty = None,
     cfg_weight: CfgWeight = None,
     exaggeration: Exaggeration = None,
+    bulk: Bulk = False,
+    client_name: ClientName = "",
     clone: Clone = None,
     clone_name: CloneName = None,
     server: Server = DEFAULT_TARGET,

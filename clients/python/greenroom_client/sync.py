@@ -238,7 +238,7 @@ class Client:
 
 
 def _first_answer(call: Any, timeout_seconds: float) -> tts_pb2.SynthesizeResponse:
-    """Return the first answer to a whole text, or raise what came instead; the call is over then."""
+    """Return the first answer to a whole text but notices, or raise what came instead; the call is over then."""
     too_late = threading.Event()
 
     def give_up() -> None:
@@ -250,6 +250,8 @@ def _first_answer(call: Any, timeout_seconds: float) -> tts_pb2.SynthesizeRespon
     alarm.start()
     try:
         response = next(call, None)
+        while response is not None and response.HasField("notice"):
+            response = next(call, None)
     except grpc.RpcError as error:
         if too_late.is_set():
             raise no_answer(f"no speech came within {timeout_seconds:.3g} s") from error

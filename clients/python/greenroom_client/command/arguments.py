@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from greenroom_client.command.problems import UsageError
-from greenroom_client.config import Encoding, SessionConfig
+from greenroom_client.config import Encoding, Priority, SessionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Arguments:
     repetition_penalty: float | None = None
     cfg_weight: float | None = None
     exaggeration: float | None = None
+    bulk: bool = False
+    client_name: str = ""
     clone: str | None = None
     clone_name: str | None = None
     server: str
@@ -66,6 +68,7 @@ class Arguments:
             repetition_penalty=self.repetition_penalty,
             cfg_weight=self.cfg_weight,
             exaggeration=self.exaggeration,
+            priority=Priority.BULK if self.bulk else None,
         )
 
 

@@ -7,7 +7,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from greenroom_client import events
-from greenroom_client.events import Draining, Restoring, SegmentSpoken, SessionEvent, UtteranceStarted, WaitingFor
+from greenroom_client.events import (
+    Draining,
+    Queued,
+    Restoring,
+    SegmentSpoken,
+    SessionEvent,
+    UtteranceStarted,
+    WaitingFor,
+)
 
 WAITING = {
     WaitingFor.TEXT: "waiting for text",
@@ -49,6 +57,8 @@ class SpeechProgress:
                 self._bar.update(self._task, description="speaking")
             case Restoring(module=module):
                 self._bar.update(self._task, description=f"waking {module}")
+            case Queued(position=position, expected_seconds=expected_seconds):
+                self._bar.update(self._task, description=f"number {position} in the queue, {expected_seconds:.0f} s")
             case Draining(seconds_left=seconds_left):
                 if self._shown:
                     self._bar.console.print(f"The service stops in {seconds_left:.0f} s.", style="yellow")

@@ -23,6 +23,7 @@ from greenroom_client.command.speaking import Interrupted, Speaking
 from greenroom_client.command.text import STDIN, STDIN_DESCRIPTOR, text_source
 from greenroom_client.command.voices import clone_voice, delete_voice, show_new_voice, told
 from greenroom_client.errors import GreenroomError
+from greenroom_client.options import ClientOptions
 from greenroom_client.sync import Client
 from greenroom_client.targets import parse_target
 from greenroom_client.values import NewVoice
@@ -54,7 +55,7 @@ class Run:
             target = parse_target(arguments.server)
         except ValueError as error:
             raise UsageError(f"--server: {error}") from None
-        with Client(target) as client:
+        with Client(target, ClientOptions(client_name=arguments.client_name)) as client:
             if arguments.asks:
                 self._ask(client)
             elif arguments.clone is not None and not arguments.speaks:

@@ -124,6 +124,30 @@ PACING_NONE: Pacing.ValueType  # 2
 """As fast as the client reads; only unsent bytes are bounded."""
 global___Pacing = Pacing
 
+class _Priority:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The default: PRIORITY_INTERACTIVE."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody listens: comes before bulk, and is let in only while it can stay in real time."""
+    PRIORITY_BULK: _Priority.ValueType  # 2
+    """Nobody listens yet: waits behind all that is interactive, and has what is left of the machine."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Whether somebody listens while speech is made."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The default: PRIORITY_INTERACTIVE."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody listens: comes before bulk, and is let in only while it can stay in real time."""
+PRIORITY_BULK: Priority.ValueType  # 2
+"""Nobody listens yet: waits behind all that is interactive, and has what is left of the machine."""
+global___Priority = Priority
+
 class _FinishReason:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -387,6 +411,7 @@ class SessionConfig(google.protobuf.message.Message):
     MAX_BUFFER_DELAY_FIELD_NUMBER: builtins.int
     PACING_FIELD_NUMBER: builtins.int
     MAX_AUDIO_AHEAD_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Optional. A model's id from GetServiceInfo. Default: the service's default model."""
     voice: builtins.str
@@ -397,6 +422,8 @@ class SessionConfig(google.protobuf.message.Message):
     """Optional. Who cuts text into speakable pieces."""
     pacing: global___Pacing.ValueType
     """Optional. How fast audio leaves."""
+    priority: global___Priority.ValueType
+    """Optional. Whether somebody listens. Fixed for the session."""
     @property
     def audio_format(self) -> global___AudioFormat:
         """Optional. How audio is coded. Fixed for the session."""
@@ -427,9 +454,10 @@ class SessionConfig(google.protobuf.message.Message):
         max_buffer_delay: google.protobuf.duration_pb2.Duration | None = ...,
         pacing: global___Pacing.ValueType = ...,
         max_audio_ahead: google.protobuf.duration_pb2.Duration | None = ...,
+        priority: global___Priority.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["audio_format", b"audio_format", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "sampling", b"sampling"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["audio_format", b"audio_format", "language", b"language", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "model", b"model", "pacing", b"pacing", "sampling", b"sampling", "text_aggregation", b"text_aggregation", "voice", b"voice"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["audio_format", b"audio_format", "language", b"language", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "model", b"model", "pacing", b"pacing", "priority", b"priority", "sampling", b"sampling", "text_aggregation", b"text_aggregation", "voice", b"voice"]) -> None: ...
 
 global___SessionConfig = SessionConfig
 
@@ -615,8 +643,8 @@ class UpdateConfig(google.protobuf.message.Message):
 
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """Required. The fields to change, such as "voice" or "sampling.seed". "*" changes all but audio_format,
-        which is fixed for the session.
+        """Required. The fields to change, such as "voice" or "sampling.seed". "*" changes all but audio_format and
+        priority, which are fixed for the session.
         """
 
     def __init__(
@@ -1101,6 +1129,7 @@ class ServerNotice(google.protobuf.message.Message):
 
     DRAINING_FIELD_NUMBER: builtins.int
     RESTORING_FIELD_NUMBER: builtins.int
+    QUEUED_FIELD_NUMBER: builtins.int
     @property
     def draining(self) -> global___Draining:
         """The service is about to stop."""
@@ -1109,17 +1138,49 @@ class ServerNotice(google.protobuf.message.Message):
     def restoring(self) -> global___Restoring:
         """A module is on its way back."""
 
+    @property
+    def queued(self) -> global___Queued:
+        """The session waits to be let in; SessionStarted, or the stream's end, follows."""
+
     def __init__(
         self,
         *,
         draining: global___Draining | None = ...,
         restoring: global___Restoring | None = ...,
+        queued: global___Queued | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["draining", b"draining", "notice", b"notice", "restoring", b"restoring"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["draining", b"draining", "notice", b"notice", "restoring", b"restoring"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["notice", b"notice"]) -> typing.Literal["draining", "restoring"] | None: ...
+    def HasField(self, field_name: typing.Literal["draining", b"draining", "notice", b"notice", "queued", b"queued", "restoring", b"restoring"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["draining", b"draining", "notice", b"notice", "queued", b"queued", "restoring", b"restoring"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["notice", b"notice"]) -> typing.Literal["draining", "restoring", "queued"] | None: ...
 
 global___ServerNotice = ServerNotice
+
+@typing.final
+class Queued(google.protobuf.message.Message):
+    """The service is full, and the session waits for its turn. Comes before SessionStarted, and again when the position
+    changes. Nobody has to wait: a client that does not want to ends the call, which frees its place.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Where it stands, from 1 on."""
+    @property
+    def expected_wait(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long about."""
+
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        expected_wait: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expected_wait", b"expected_wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expected_wait", b"expected_wait", "position", b"position"]) -> None: ...
+
+global___Queued = Queued
 
 @typing.final
 class Draining(google.protobuf.message.Message):
@@ -1202,6 +1263,7 @@ class SynthesizeResponse(google.protobuf.message.Message):
     AUDIO_FIELD_NUMBER: builtins.int
     SEGMENT_DONE_FIELD_NUMBER: builtins.int
     DONE_FIELD_NUMBER: builtins.int
+    NOTICE_FIELD_NUMBER: builtins.int
     @property
     def started(self) -> global___UtteranceStarted:
         """First."""
@@ -1218,6 +1280,10 @@ class SynthesizeResponse(google.protobuf.message.Message):
     def done(self) -> global___UtteranceDone:
         """Last."""
 
+    @property
+    def notice(self) -> global___ServerNotice:
+        """Only while it waits to be let in, before everything else."""
+
     def __init__(
         self,
         *,
@@ -1225,10 +1291,11 @@ class SynthesizeResponse(google.protobuf.message.Message):
         audio: global___AudioChunk | None = ...,
         segment_done: global___SegmentDone | None = ...,
         done: global___UtteranceDone | None = ...,
+        notice: global___ServerNotice | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["audio", b"audio", "done", b"done", "response", b"response", "segment_done", b"segment_done", "started", b"started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["audio", b"audio", "done", b"done", "response", b"response", "segment_done", b"segment_done", "started", b"started"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["response", b"response"]) -> typing.Literal["started", "audio", "segment_done", "done"] | None: ...
+    def HasField(self, field_name: typing.Literal["audio", b"audio", "done", b"done", "notice", b"notice", "response", b"response", "segment_done", b"segment_done", "started", b"started"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["audio", b"audio", "done", b"done", "notice", b"notice", "response", b"response", "segment_done", b"segment_done", "started", b"started"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["response", b"response"]) -> typing.Literal["started", "audio", "segment_done", "done", "notice"] | None: ...
 
 global___SynthesizeResponse = SynthesizeResponse
 

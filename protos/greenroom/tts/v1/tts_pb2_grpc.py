@@ -88,8 +88,12 @@ class TextToSpeechServiceServicer(object):
         (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
         A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
         ends every open utterance; cancelling the RPC interrupts everything.
-        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
-        ENGINE_STARTING while models load (as in every RPC of this service).
+        A service that is full lets a few wait (ServerNotice.queued, before SessionStarted) and tells everybody else when
+        to come back (AT_CAPACITY, with RetryInfo). Sessions are counted for whom the metadata key "x-greenroom-client"
+        names (a service may have another key, or none), else for the peer. The call's deadline is honoured: who could
+        hear nothing before it gets QUEUE_TIMEOUT at once.
+        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and ENGINE_STARTING while
+        models load (as in every RPC of this service).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +102,8 @@ class TextToSpeechServiceServicer(object):
     def Synthesize(self, request, context):
         """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
-        Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+        It is admitted as a session is. Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY,
+        QUEUE_TIMEOUT, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,12 @@ class TextToSpeechServiceStub:
     (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
     A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
     ends every open utterance; cancelling the RPC interrupts everything.
-    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
-    ENGINE_STARTING while models load (as in every RPC of this service).
+    A service that is full lets a few wait (ServerNotice.queued, before SessionStarted) and tells everybody else when
+    to come back (AT_CAPACITY, with RetryInfo). Sessions are counted for whom the metadata key "x-greenroom-client"
+    names (a service may have another key, or none), else for the peer. The call's deadline is honoured: who could
+    hear nothing before it gets QUEUE_TIMEOUT at once.
+    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and ENGINE_STARTING while
+    models load (as in every RPC of this service).
     """
 
     Synthesize: grpc.UnaryStreamMultiCallable[
@@ -50,7 +54,8 @@ class TextToSpeechServiceStub:
     ]
     """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
-    Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+    It is admitted as a session is. Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY,
+    QUEUE_TIMEOUT, DRAINING.
     """
 
     CreateVoice: grpc.StreamUnaryMultiCallable[
@@ -111,8 +116,12 @@ class TextToSpeechServiceAsyncStub:
     (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
     A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
     ends every open utterance; cancelling the RPC interrupts everything.
-    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
-    ENGINE_STARTING while models load (as in every RPC of this service).
+    A service that is full lets a few wait (ServerNotice.queued, before SessionStarted) and tells everybody else when
+    to come back (AT_CAPACITY, with RetryInfo). Sessions are counted for whom the metadata key "x-greenroom-client"
+    names (a service may have another key, or none), else for the peer. The call's deadline is honoured: who could
+    hear nothing before it gets QUEUE_TIMEOUT at once.
+    Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and ENGINE_STARTING while
+    models load (as in every RPC of this service).
     """
 
     Synthesize: grpc.aio.UnaryStreamMultiCallable[
@@ -121,7 +130,8 @@ class TextToSpeechServiceAsyncStub:
     ]
     """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
-    Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+    It is admitted as a session is. Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY,
+    QUEUE_TIMEOUT, DRAINING.
     """
 
     CreateVoice: grpc.aio.StreamUnaryMultiCallable[
@@ -184,8 +194,12 @@ class TextToSpeechServiceServicer(metaclass=abc.ABCMeta):
         (a second: FAILED_PRECONDITION, CONFIG_NOT_FIRST; a malformed one: INVALID_ARGUMENT, BAD_CONFIG).
         A fault in one utterance is an UtteranceError and leaves the session alive. Closing the sending side
         ends every open utterance; cancelling the RPC interrupts everything.
-        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and
-        ENGINE_STARTING while models load (as in every RPC of this service).
+        A service that is full lets a few wait (ServerNotice.queued, before SessionStarted) and tells everybody else when
+        to come back (AT_CAPACITY, with RetryInfo). Sessions are counted for whom the metadata key "x-greenroom-client"
+        names (a service may have another key, or none), else for the peer. The call's deadline is honoured: who could
+        hear nothing before it gets QUEUE_TIMEOUT at once.
+        Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and ENGINE_STARTING while
+        models load (as in every RPC of this service).
         """
 
     @abc.abstractmethod
@@ -196,7 +210,8 @@ class TextToSpeechServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[greenroom.tts.v1.tts_pb2.SynthesizeResponse], collections.abc.AsyncIterator[greenroom.tts.v1.tts_pb2.SynthesizeResponse]]:
         """Speaks one whole text, as fast as the reader takes it. Nothing is paced.
 
-        Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY, DRAINING.
+        It is admitted as a session is. Reasons: BAD_CONFIG, TEXT_TOO_LONG, VOICE_NOT_FOUND, BAD_LANGUAGE, AT_CAPACITY,
+        QUEUE_TIMEOUT, DRAINING.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,172 @@
+"""How busy the service is taken to be, from figures and from what was measured."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts_service.scheduling.admission import AdmissionLimits, Door, asked
+from tts_service.scheduling.capacity import Standing, Usage
+from tts_service.scheduling.figures import H100_ENGLISH
+from tts_service.scheduling.utilisation import (
+    CPU_SECONDS,
+    FRONT_SHARE,
+    Company,
+    Machine,
+    Part,
+    Seen,
+    Utilisation,
+    demand,
+    joined,
+    measured,
+    on_cpu,
+    on_device,
+    shares,
+    standing_with,
+)
+from tts_service.scheduling.verdicts import Admitted, Applicant
+from tts_service.scheduling.work import Together
+
+CPU = on_cpu(2)
+NOBODY = Utilisation(at=0.0)
+
+
+def standing(known: Utilisation, company: Company, machine: Machine = CPU) -> Standing:
+    """Return how a machine stands."""
+    return standing_with(known, machine, company, listening_share=0.25)
+
+
+def after(
+    seconds: int, *, speakers: float, cost: float, known: Utilisation = NOBODY, machine: Machine = CPU, gaps: int = 0
+) -> Utilisation:
+    """Return what is known after paced speakers spoke for so long, each second of which took this share of sound."""
+    for second in range(seconds):
+        seen = Seen(
+            busy_seconds={Part.SOUND: speakers * cost, Part.FRONT: speakers * FRONT_SHARE},
+            audio_seconds=speakers,
+            paced_seconds=speakers,
+            gaps=gaps,
+        )
+        known = measured(known, seen, machine, known.at + 1.0)
+        del second
+    return known
+
+
+def test_first_session_always_comes_in() -> None:
+    """Where nobody is there is room, whatever was measured of those who were there before."""
+    slow = after(300, speakers=1.0, cost=0.95)
+
+    assert 0.0 == standing(slow, Company()).load
+    assert standing(slow, Company()).load_with_one < 0.01
+    assert standing(slow, Company(paced=1)).load > 0.88
+
+
+def test_machine_that_keeps_up_with_nobody_counts_sessions_only() -> None:
+    """Where one speaker is too many, refusing the second would keep nothing in real time."""
+    slow = after(60, speakers=1.0, cost=3.0)
+
+    assert 0.0 == standing(slow, Company(paced=5)).load
+
+
+def test_newcomers_count_as_speakers_before_they_were_seen_to_speak() -> None:
+    """Twenty that came at once are a load of twenty, though nothing of them was measured yet."""
+    known = NOBODY
+    for _ in range(20):
+        known = joined(known)
+
+    assert pytest.approx(20 * CPU_SECONDS / 2) == standing(known, Company(paced=20)).load
+
+
+def test_sessions_that_hardly_speak_make_room_for_others() -> None:
+    """Who was seen to speak a tenth of the time counts for the least share, not for a speaker."""
+    known = NOBODY
+    for _ in range(20):
+        known = joined(known)
+    quiet = after(60, speakers=2.0, cost=CPU_SECONDS / 2, known=known)
+
+    assert pytest.approx(5.0) == demand(quiet, Company(paced=20), listening_share=0.25)
+    assert pytest.approx(2.0, abs=0.1) == demand(quiet, Company(paced=20), listening_share=0.0)
+
+
+def test_nobody_counts_for_more_than_one_speaker() -> None:
+    """Audio that is sent ahead at the beginning of an utterance is no lasting demand."""
+    burst = after(3, speakers=30.0, cost=0.01)
+
+    assert 4.0 == demand(burst, Company(paced=4), listening_share=0.25)
+
+
+def test_unpaced_sessions_count_as_one_speaker_each() -> None:
+    """They take what they get, and real time is all that they were promised."""
+    assert 3.0 == demand(NOBODY, Company(unpaced=3), listening_share=0.25)
+
+
+@pytest.mark.parametrize("wrong_by", [0.3, 3.0])
+def test_measured_cost_replaces_the_figures(wrong_by: float) -> None:
+    """A machine that is slower or faster than the figures is believed within seconds of its work."""
+    cost = wrong_by * CPU_SECONDS / 2
+    known = after(30, speakers=10.0, cost=cost)
+
+    assert pytest.approx(wrong_by, rel=0.15) == known.corrections[Part.SOUND].factor
+    assert pytest.approx(10 * cost, rel=0.15) == standing(known, Company(paced=10)).load
+
+
+def test_idle_service_learns_nothing() -> None:
+    """What the event loop takes while nobody speaks is no cost of speech."""
+    known = measured(NOBODY, Seen(busy_seconds={Part.FRONT: 0.9}), CPU, 100.0)
+
+    assert {} == known.corrections
+    assert pytest.approx(0.009, rel=0.01) == known.busy[Part.FRONT]
+
+
+def test_gaps_are_late_work_that_is_forgotten_though_nobody_speaks() -> None:
+    """A gap a second of two speakers is a lot; a minute of silence later the door need not stay shut for it."""
+    known = after(20, speakers=2.0, cost=0.01, gaps=1)
+    late = standing(known, Company(paced=2)).late_share
+    silent = measured(known, Seen(), CPU, known.at + 60.0)
+
+    assert pytest.approx(0.5, rel=0.2) == late
+    assert standing(silent, Company(paced=2)).late_share < 0.01
+
+
+def test_figures_of_a_device_hold_more_sessions_together_than_in_turns() -> None:
+    """What is computed at once decides how many fit."""
+    few, many = (
+        shares(NOBODY, on_device(H100_ENGLISH, Together(segments=s, chunks=c), Usage()), 32.0)
+        for s, c in ((1, 1), (32, 8))
+    )
+
+    assert few[Part.TOKENS] > 3 * many[Part.TOKENS]
+    assert few[Part.SOUND] > 1.5 * many[Part.SOUND]
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.03, 0.1])
+def test_door_lets_in_what_the_machine_bears_whatever_the_figures_said(cost: float) -> None:
+    """One asks every second: of what is short, those who are inside take nearly all, and not too much."""
+    known, door, limits, inside = NOBODY, Door(), AdmissionLimits(queue=0), 0
+    for number in range(300):
+        now = float(number)
+        seen = Seen(busy_seconds={Part.SOUND: inside * cost}, audio_seconds=inside, paced_seconds=inside)
+        known = measured(known, seen, CPU, now)
+        applicant = Applicant(key=number, client="x")
+        door, verdict = asked(door, applicant, standing(known, Company(paced=inside)), limits, now)
+        if isinstance(verdict, Admitted):
+            known, inside = joined(known), inside + 1
+
+    assert 0.75 <= inside * cost <= 1.0
+
+
+@given(
+    speakers=st.floats(min_value=0.0, max_value=200.0),
+    cost=st.floats(min_value=0.0, max_value=2.0),
+    seconds=st.integers(min_value=0, max_value=30),
+    paced=st.integers(min_value=0, max_value=200),
+    unpaced=st.integers(min_value=0, max_value=5),
+)
+@settings(deadline=None, max_examples=60)
+def test_one_session_more_is_always_more_load(
+    speakers: float, cost: float, seconds: int, paced: int, unpaced: int
+) -> None:
+    """Whatever was measured, the standing is one that admission can decide by."""
+    found = standing(after(seconds, speakers=speakers, cost=cost), Company(paced=paced, unpaced=unpaced))
+
+    assert 0.0 <= found.load < found.load_with_one
+    assert found.first_audio_seconds > 0.0

@@ -1,0 +1,124 @@
+"""Measures what speech takes of the service, for admission: steps, the event loop, and the audio that came of them."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from tts_service.errors import Reason
+from tts_service.scheduling.capacity import Standing
+from tts_service.scheduling.utilisation import (
+    Company,
+    Machine,
+    Part,
+    Seen,
+    Utilisation,
+    joined,
+    measured,
+    standing_with,
+)
+from tts_service.speech import protocol
+from tts_service.speech.session_config import Pacing, SessionConfig
+from tts_service.types import ModuleName, Priority
+
+T3: Final = ModuleName("t3")
+PERIOD_SECONDS: Final = 0.5
+"""Measurements are taken together over at least so long."""
+
+
+class SpeechLoad:
+    """What is measured, and how the machine stands by it.
+
+    Hears of speech as a `SpeechWatch`, and of steps in their threads. `threads` are how many steps of a part are taken
+    at once; `cpu_clock` tells the event loop's own time and is read in its thread.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        threads: Mapping[Part, int],
+        clock: Callable[[], float],
+        listening_share: float = 0.25,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._machine = machine
+        self._threads = threads
+        self._clock = clock
+        self._listening_share = listening_share
+        self._cpu_clock = cpu_clock
+        self._cpu_seconds: float | None = None
+        self._lock = threading.Lock()
+        self._busy_seconds: Counter[Part] = Counter()
+        self._seen = Seen()
+        self._known = Utilisation(at=clock())
+
+    # --- what happens -------------------------------------------------------------------------------------------
+
+    def stepped(self, modules: frozenset[ModuleName], seconds: float) -> None:
+        """Count a step, in a worker's thread."""
+        part = Part.TOKENS if T3 in modules and Part.TOKENS in self._threads else Part.SOUND
+        with self._lock:
+            self._busy_seconds[part] += seconds / self._threads[part]  # type: ignore[assignment]  # Counts of seconds.
+
+    def said(self, message: protocol.ServerMessage, config: SessionConfig) -> None:
+        """Count what is told a client."""
+        match message:
+            case protocol.AudioChunk():
+                seconds = message.piece.sample_count / config.audio_format.sample_rate_hertz
+                counts = config.pacing is Pacing.REALTIME and config.priority is Priority.INTERACTIVE
+                self._seen = replace(
+                    self._seen,
+                    audio_seconds=self._seen.audio_seconds + seconds,
+                    paced_seconds=self._seen.paced_seconds + (seconds if counts else 0.0),
+                )
+            case protocol.UtteranceDone() if config.priority is Priority.INTERACTIVE:
+                self._seen = replace(self._seen, gaps=self._seen.gaps + message.underruns)
+            case _:
+                pass
+
+    def joined(self) -> None:
+        """Count a paced interactive session that was let in."""
+        self._known = joined(self._known)
+
+    def opened(self, config: SessionConfig, *, streaming: bool) -> None:
+        """Let it pass."""
+
+    def failed(self, reason: Reason) -> None:
+        """Let it pass."""
+
+    def looked(self, verdict: str) -> None:
+        """Let it pass."""
+
+    def voice_made(self) -> None:
+        """Let it pass."""
+
+    # --- what is known ------------------------------------------------------------------------------------------
+
+    def standing(self, company: Company) -> Standing:
+        """Return how the machine stands with this company, in the event loop."""
+        if self._clock() - self._known.at >= PERIOD_SECONDS:
+            self.take()
+        return standing_with(self._known, self._machine, company, listening_share=self._listening_share)
+
+    def take(self) -> None:
+        """Take in what was measured since the last time, in the event loop."""
+        with self._lock:
+            busy, self._busy_seconds = self._busy_seconds, Counter()
+        seen, self._seen = self._seen, Seen()
+        cpu_seconds = self._cpu_clock()
+        if self._cpu_seconds is not None:
+            busy[Part.FRONT] = cpu_seconds - self._cpu_seconds  # type: ignore[assignment]  # As above.
+        self._cpu_seconds = cpu_seconds
+        self._known = measured(self._known, replace(seen, busy_seconds=busy), self._machine, self._clock())
+
+    @property
+    def known(self) -> Utilisation:
+        """What was measured; may be read in any thread."""
+        return self._known
+
+    def __repr__(self) -> str:
+        busy = ", ".join(f"{part.value} {share:.2f}" for part, share in self._known.busy.items())
+        return f"<SpeechLoad {busy or 'nothing yet'} | {self._known.audio_rate:.1f} s of audio a second>"

@@ -1,0 +1,214 @@
+"""How busy the service is with the sessions that it let in, and would be with one more: measured. Pure.
+
+Rules
+* What a second of speech takes of each part of the service is by figures to begin with, then by what it was seen to
+  take: the figures keep their shape over the number of speakers, and are corrected by one factor a part.
+* A paced session takes a second of audio every second while it speaks. How much those that are open speak is measured
+  over the last `RECENT_SECONDS`. Who has come in only lately was not seen yet and counts as if it spoke all the time,
+  less and less. A share of those that listen counts always: they may speak at any moment.
+* Whoever is not paced takes what it gets; as real time is all that it was promised, it counts as one that speaks.
+* One always comes in where nobody is. Where not even one stays in real time, there is nothing to keep: sessions come
+  in by their number alone.
+* Bulk counts for nothing here, because it has what is left; what its speech takes is learned from all the same.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final
+
+from tts_service.scheduling.capacity import Standing, Usage, load_of
+from tts_service.scheduling.costs import Costs, Figures
+from tts_service.scheduling.work import Together
+
+RECENT_SECONDS: Final = 10.0
+"""Over about two sentences with the pauses between them, so that who speaks now and then is seen to do so."""
+TRUSTED_SECONDS: Final = 0.25
+"""Figures count like so many seconds of a part's work that were measured."""
+REMEMBERED_SECONDS: Final = 20.0
+"""Of a part's work; what was measured before it is forgotten in proportion."""
+LEAST_AUDIO_RATE: Final = 0.5
+"""Seconds of audio a second below which nothing is learned: what is not speech would be taken for its cost."""
+
+
+class Part(Enum):
+    """What can be short: the two lanes of the engine, and the event loop, which paces, codes and writes."""
+
+    TOKENS = "tokens"
+    SOUND = "sound"
+    FRONT = "front"
+
+
+Shares = Mapping[Part, float]
+"""Of each part's time; above 1 it cannot keep up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is known of the service before anything was measured."""
+
+    shares: Callable[[float], Shares]
+    """By the figures: what so many speakers take of each part."""
+    first_audio_seconds: float
+    """From admission to the first sound of a session that is alone."""
+
+
+FRONT_SHARE: Final = 0.004
+"""Of the event loop for one paced session that speaks, in pieces of 40 to 80 ms: 2.6 ms a second for gRPC alone."""
+CPU_SECONDS: Final = 0.035
+"""Of one core for a second of the built-in voice's speech: 9 ms for the voice, 23 for the mark, and the coding."""
+
+
+def on_cpu(threads: int) -> Machine:
+    """Return what is known of the built-in voice, whose steps share threads: as much for each who speaks."""
+    assert threads >= 1
+
+    def shares(speakers: float) -> Shares:
+        return {Part.SOUND: speakers * CPU_SECONDS / threads, Part.FRONT: speakers * FRONT_SHARE}
+
+    return Machine(shares=shares, first_audio_seconds=0.1)
+
+
+def on_device(figures: Figures, together: Together, usage: Usage) -> Machine:
+    """Return what is known of a device with these figures, of which so much is computed together."""
+    costs = Costs(figures=figures)
+
+    def shares(speakers: float) -> Shares:
+        load = load_of(speakers, costs, usage, together)
+        return {Part.TOKENS: load.tokens, Part.SOUND: load.sound, Part.FRONT: speakers * FRONT_SHARE}
+
+    return Machine(shares=shares, first_audio_seconds=0.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What happened since the last time: busy seconds of each part (divided by its threads), and what was sent."""
+
+    busy_seconds: Mapping[Part, float] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    paced_seconds: float = 0.0
+    """Of that, for interactive sessions that are paced."""
+    gaps: int = 0
+    """Times that a listener ran out of audio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a part's work took, beside what the figures said that it would."""
+
+    measured_seconds: float = TRUSTED_SECONDS
+    expected_seconds: float = TRUSTED_SECONDS
+
+    @property
+    def factor(self) -> float:
+        """By how much the figures are wrong."""
+        return self.measured_seconds / self.expected_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utilisation:
+    """What was measured. Rates are a second's, over the last `RECENT_SECONDS`; what is older fades."""
+
+    at: float
+    busy: Shares = field(default_factory=dict)
+    audio_rate: float = 0.0
+    paced_rate: float = 0.0
+    gap_rate: float = 0.0
+    newcomers: float = 0.0
+    """Paced sessions that came in lately, each counted for what was not seen of it yet."""
+    corrections: Mapping[Part, Correction] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """Interactive sessions that are open. `beginning` of them were asked to speak and have not sounded yet."""
+
+    paced: int = 0
+    unpaced: int = 0
+    beginning: int = 0
+
+
+def measured(before: Utilisation, seen: Seen, machine: Machine, now: float) -> Utilisation:
+    """Return what is known after some time in which this was seen."""
+    passed = max(now - before.at, 0.0)
+    audio_rate = _faded(before.audio_rate, seen.audio_seconds, passed)
+    corrections = before.corrections
+    if seen.audio_seconds >= LEAST_AUDIO_RATE * passed:
+        corrections = _corrected(before, seen, machine, speakers=max(1.0, audio_rate))
+    parts = {*before.busy, *seen.busy_seconds}
+    return Utilisation(
+        at=now,
+        busy={part: _faded(before.busy.get(part, 0.0), seen.busy_seconds.get(part, 0.0), passed) for part in parts},
+        audio_rate=audio_rate,
+        paced_rate=_faded(before.paced_rate, seen.paced_seconds, passed),
+        gap_rate=_faded(before.gap_rate, seen.gaps, passed),
+        newcomers=before.newcomers * math.exp(-passed / RECENT_SECONDS),
+        corrections=corrections,
+    )
+
+
+def joined(before: Utilisation) -> Utilisation:
+    """Return what is known after a paced interactive session came in."""
+    return replace(before, newcomers=before.newcomers + 1.0)
+
+
+def demand(known: Utilisation, company: Company, *, listening_share: float) -> float:
+    """Return how many sessions speak all the time that ask for as much as those who are here."""
+    seen = known.paced_rate + known.newcomers
+    return company.unpaced + min(float(company.paced), max(seen, listening_share * company.paced))
+
+
+def shares(known: Utilisation, machine: Machine, speakers: float) -> Shares:
+    """Return what so many speakers take of each part, by all that is known."""
+    if speakers <= 0.0:
+        return dict.fromkeys(machine.shares(1.0), 0.0)
+    return {part: share * _factor(known, part) for part, share in machine.shares(speakers).items()}
+
+
+def standing_with(known: Utilisation, machine: Machine, company: Company, *, listening_share: float) -> Standing:
+    """Return how the machine stands with this company, of which one more would speak all the time."""
+    slowest = max(_factor(known, part) for part in Part)
+    one = max(shares(known, machine, 1.0).values())
+    first_audio_seconds = machine.first_audio_seconds * max(1.0, slowest)
+    if one >= 1.0 or not company.paced + company.unpaced:
+        return Standing(load=0.0, load_with_one=1e-9, first_audio_seconds=first_audio_seconds)
+    speakers = demand(known, company, listening_share=listening_share)
+    load = max(shares(known, machine, speakers).values())
+    with_one = max(shares(known, machine, speakers + 1.0).values())
+    return Standing(
+        load=load,
+        # Where more at once costs less each, figures may even say that one more costs nothing.
+        load_with_one=max(with_one, load * (1.0 + 0.5 / max(1.0, speakers)), 1e-9),
+        late_share=known.gap_rate / max(1.0, known.audio_rate),
+        first_audio_seconds=first_audio_seconds,
+        beginning=company.beginning,
+    )
+
+
+def _faded(rate: float, amount: float, passed: float) -> float:
+    """Return a rate after some time in which an amount came, evenly spread."""
+    if passed <= 0.0:
+        return rate + amount / RECENT_SECONDS
+    kept = math.exp(-passed / RECENT_SECONDS)
+    return rate * kept + amount / passed * (1.0 - kept)
+
+
+def _factor(known: Utilisation, part: Part) -> float:
+    return known.corrections.get(part, Correction()).factor
+
+
+def _corrected(before: Utilisation, seen: Seen, machine: Machine, *, speakers: float) -> Mapping[Part, Correction]:
+    expected = {part: share / speakers * seen.audio_seconds for part, share in machine.shares(speakers).items()}
+    return {
+        part: _learned(before.corrections.get(part, Correction()), seen.busy_seconds.get(part, 0.0), seconds)
+        for part, seconds in expected.items()
+    }
+
+
+def _learned(before: Correction, measured_seconds: float, expected_seconds: float) -> Correction:
+    total = before.expected_seconds + expected_seconds
+    kept = min(1.0, REMEMBERED_SECONDS / total)
+    return Correction(
+        measured_seconds=kept * (before.measured_seconds + measured_seconds), expected_seconds=kept * total
+    )
