@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from tts_service.speech.captured.flow_operations import FlowOperations, Stream, multiplied
-from tts_service.speech.captured.flow_weights import EstimatorLevel, EstimatorWeights
+from tts_service.speech.captured.flow_weights import EstimatorLevel, EstimatorWeights, TransformerBlock
 
 
 class Estimator:
@@ -31,8 +31,9 @@ class Estimator:
         for number, level in enumerate(weights.middle, start=1):
             values = self._level(values, level, times[:, number], lengths)
         assert isinstance(values, Stream), "an estimator has levels in the middle"
-        both = torch.cat([operations.settled(each) for each in (values, down)], dim=-1)
-        up = self._level(both, weights.up, times[:, -1], lengths)
+        both = [torch.cat([operations.settled(each) for each in (values, down)], dim=-1)]
+        del values, down  # A graph keeps memory for all that is alive at once, whether it is read again or not.
+        up = self._level(both.pop(), weights.up, times[:, -1], lengths)
         made = operations.convolution(operations.spread(up), weights.after_up)
         last = operations.convolution(operations.spread(made), weights.last)
         return multiplied(operations.mish(last, weights.last_norm), (weights.projection,))
@@ -41,13 +42,18 @@ class Estimator:
         self, values: Stream | torch.Tensor, level: EstimatorLevel, times: torch.Tensor, lengths: torch.Tensor
     ) -> Stream:
         stream = self._resnet(values, level, times)
+        del values
         for block in level.blocks:
-            qkv = self._operations.normed_product(stream, block.attention_norm, block.qkv)
-            mixed = self._operations.attention(qkv, self._weights.heads, lengths)
-            self._operations.add_product(stream, mixed, block.output)
-            grown = self._operations.normed_product(stream, block.linear_norm, (block.grow,), "gelu")
-            self._operations.add_product(stream, grown, block.shrink)
+            self._operations.add_product(stream, self._attended(stream, block, lengths), block.output)
+            self._operations.add_product(stream, self._grown(stream, block), block.shrink)
         return stream
+
+    def _attended(self, stream: Stream, block: TransformerBlock, lengths: torch.Tensor) -> torch.Tensor:
+        qkv = self._operations.normed_product(stream, block.attention_norm, block.qkv)
+        return self._operations.attention(qkv, self._weights.heads, lengths)
+
+    def _grown(self, stream: Stream, block: TransformerBlock) -> torch.Tensor:
+        return self._operations.normed_product(stream, block.linear_norm, (block.grow,), "gelu")
 
     def _resnet(self, values: Stream | torch.Tensor, level: EstimatorLevel, times: torch.Tensor) -> Stream:
         spread = self._operations.spread(values)
