@@ -7,17 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cuda_graphs import CudaGraphs
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
-from tts_service.models.chatterbox.running_form import RunningForm, packed
+from tts_service.models.chatterbox.running_form import packed
 from tts_service.models.chatterbox.t3_network import build_t3
 from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.captured.t3_captured import CapturedT3, Slot
 from tts_service.speech.captured.t3_passes import Buckets
 from tts_service.speech.captured.t3_state import Number
 from tts_service.speech.captured.t3_ways import kernel_ways, torch_ways
+from tts_service.speech.captured.t3_weights import t3_form
 from tts_service.speech.captured.token_pages import PageShape, TensorPages
 from tts_service.speech.sampling import default_sampling
 from tts_service.speech.token_backbone import run_backbone
@@ -28,6 +30,10 @@ from tts_service.types import Precision
 MIB: Final = 1 << 20
 OWN, LIBRARY = 1 << 10, 0
 """Up to how many lines our own products are taken: always, never."""
+
+WAYS: Final = (("own", OWN), ("library", LIBRARY))
+
+SINGLE: Final = Buckets(slots=(1,), rows=(1,), prompts=(416,))
 
 _DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 
@@ -96,12 +102,7 @@ def _network(model: ChatterboxModel, precision: Precision, size: NetworkSize, de
             inputs = weight.shape[0] if ".h." in name else weight.shape[-1]
             spread = 0.5 if "emb" in name or "wpe" in name else 1.5 / inputs**0.5
             weight.data.normal_(0.0, spread, generator=generator)
-    return packed(t3, RunningForm(precision=precision, memory_order=inputs_last))
-
-
-def inputs_last(name: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the order in memory in which an output's weights lie together, for Turbo's (in, out) matrices."""
-    return (1, 0) if ".h." in name and len(shape) == 2 else None  # noqa: PLR2004  # A matrix.
+    return packed(t3, t3_form(precision))
 
 
 class Rig:
@@ -113,9 +114,10 @@ class Rig:
         model: ChatterboxModel,
         precision: Precision,
         buckets: Buckets,
+        *,
         pages: TensorPages | None = None,
         few_lines: int = 4,
-        **tuning: int,
+        **tuning: Any,
     ) -> None:
         self.lab, self.model, self.t3 = lab, model, lab.network(model, precision)
         self.rows = buckets.rows[-1]
@@ -225,3 +227,44 @@ def spread(values: Sequence[float]) -> str:
     """Return the median and the 99th percentile."""
     ordered = sorted(values)
     return f"{statistics.median(ordered):.2f} (p99 {ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]:.2f})"
+
+
+def burst_ms(rig: Rig, slots: list[Any], name: str) -> str:
+    """Time bursts as a stream makes them, in wall time."""
+    found = []
+    for _ in range(10):
+        rig.place(slots, 300)
+        rig.lab.wait()
+        begin = time.perf_counter()
+        for slot in slots[:1]:
+            slot.steps = 8
+        rig.captured.queue(rig.t3, slots, 8)
+        rig.captured.fetch(slots, 8)
+        found.append((time.perf_counter() - begin) * 1000)
+    rig.lab.tell(f"{name}: burst of 8, wall", statistics.median(found), "ms")
+    return spread(found)
+
+
+def prompt_ms(rig: Rig, length: int) -> float:
+    """Return, and keep, the milliseconds of reading a prompt of so many positions."""
+    embeddings = rig.prompt(length)
+    slot = rig.open(embeddings)
+    passes = rig.captured._passes  # noqa: SLF001  # A measurement.
+    rig.place([slot], length - 1)
+    passes.set_slots([slot.index], rig.rows)
+
+    def read() -> None:
+        rig.captured._state.numbers[slot.index, Number.POSITION] = length - 1  # noqa: SLF001  # The same.
+        passes.prompt(embeddings, ordered=slot.ordered)
+
+    found = device_ms(rig.lab, read, 5)
+    rig.captured.end(slot)
+    return rig.lab.tell(f"{rig.model} prompt of {length}", found, "ms")
+
+
+def list_kernels(rig: Rig, slot: Any, position: int) -> None:
+    """Print which kernels a step at this position has, and how long each takes."""
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        rig.step_ms([slot], position, replays=6)
+    print("of 21 steps:")
+    print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=15, max_name_column_width=48))

@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import shlex
-import statistics
 import sys
 import time
 import traceback
@@ -21,14 +20,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.t3_pieces import measure_attention, measure_products
-from benchmarks.t3_rig import LIBRARY, MIB, OWN, Lab, Rig, device_ms, eager_logits, fill, spread
+from benchmarks.t3_rig import (
+    LIBRARY,
+    MIB,
+    SINGLE,
+    WAYS,
+    Lab,
+    Rig,
+    burst_ms,
+    device_ms,
+    eager_logits,
+    fill,
+    list_kernels,
+    prompt_ms,
+)
+from benchmarks.t3_turbo import measure_tunings, measure_turbo
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.speech.captured.t3_passes import Buckets
-from tts_service.speech.captured.t3_state import Number
 from tts_service.speech.captured.token_stream import CapturedTokens
 from tts_service.speech.random_source import CounterRandom
 from tts_service.speech.sampling import default_sampling
@@ -37,11 +48,9 @@ from tts_service.speech.token_prompt import prompt_embeddings
 from tts_service.types import Precision
 
 ENGLISH, MULTILINGUAL, TURBO = ChatterboxModel
-WAYS: Final = (("own", OWN), ("library", LIBRARY))
 FORCED_TOKENS: Final = list(range(100, 140))
 POSITIONS: Final = (100, 300, 900)
 PAIR: Final = Buckets(slots=(1,), rows=(2,), prompts=(64, 128))
-SINGLE: Final = Buckets(slots=(1,), rows=(1,), prompts=(416,))
 
 
 def equality(lab: Lab) -> None:
@@ -117,7 +126,7 @@ def steps(lab: Lab) -> None:
             times = _steps_ms(rig, slots, f"{ENGLISH} {pairs} pairs {way}")
             print(
                 f"{pairs:5} {way:9} {times[0]:9.3f} {times[1]:7.3f} {times[2]:7.3f} |",
-                _bursts(rig, slots, f"{ENGLISH} {pairs} pairs {way}"),
+                burst_ms(rig, slots, f"{ENGLISH} {pairs} pairs {way}"),
                 f"| {rig.capture_seconds:.2f}",
             )
 
@@ -137,41 +146,11 @@ def guard(lab: Lab) -> None:
         rig.captured.end(slot)
 
 
-def _bursts(rig: Rig, slots: list[Any], name: str) -> str:
-    """Time bursts as a stream makes them, in wall time."""
-    found = []
-    for _ in range(10):
-        rig.place(slots, 300)
-        rig.lab.wait()
-        begin = time.perf_counter()
-        for slot in slots[:1]:
-            slot.steps = 8
-        rig.captured.queue(rig.t3, slots, 8)
-        rig.captured.fetch(slots, 8)
-        found.append((time.perf_counter() - begin) * 1000)
-    rig.lab.tell(f"{name}: burst of 8, wall", statistics.median(found), "ms")
-    return spread(found)
-
-
-def turbo(lab: Lab) -> None:
-    """Measure Turbo's step with and without an order of tokens, and its prompt."""
-    for way, few_lines in WAYS:
-        rig = Rig(lab, TURBO, lab.fast, SINGLE, few_lines=few_lines)
-        fill(rig.pages)
-        for name, settings in (("top-k, top-p", {}), ("no order", {"top_k": 0, "top_p": 1.0})):
-            slot = rig.open(rig.prompt(400), **settings)
-            figure = f"{TURBO} {way} {name}"
-            step = lab.tell(f"{figure}: step at 600", rig.step_ms([slot], 600), "ms")
-            print(f"turbo {way:8} {name:13} step {step:.3f} ms, burst {_bursts(rig, [slot], figure)}")
-            rig.captured.end(slot)
-        print(f"turbo {way:8} prompt of 416: {_prompt_ms(rig, 416):.2f} ms")
-
-
 def prompts(lab: Lab) -> None:
     """Measure reading a prompt by its bucket, the eager way beside it, and making its embeddings."""
     lengths = (64, 96, 128, 192, 256, 384)
     rig = Rig(lab, ENGLISH, lab.fast, Buckets(slots=(1,), rows=(2,), prompts=lengths, orders=(False,)))
-    print("positions: ms |", ", ".join(f"{length}: {_prompt_ms(rig, length):.2f}" for length in lengths))
+    print("positions: ms |", ", ".join(f"{length}: {prompt_ms(rig, length):.2f}" for length in lengths))
     eager = device_ms(lab, lambda: eager_logits(rig.t3, rig.prompt(128), []), 3)
     print(f"eager 128: {lab.tell(f'{ENGLISH} eager prompt of 128', eager, 'ms'):.2f} ms")
     asked = _request(lab, ENGLISH)
@@ -182,22 +161,6 @@ def prompts(lab: Lab) -> None:
 
     made = lab.tell(f"{ENGLISH} prompt's embeddings", device_ms(lab, conditioning, 5), "ms")
     print(f"prompt_embeddings: {made:.2f} ms")
-
-
-def _prompt_ms(rig: Rig, length: int) -> float:
-    embeddings = rig.prompt(length)
-    slot = rig.open(embeddings)
-    passes = rig.captured._passes  # noqa: SLF001  # A measurement.
-    rig.place([slot], length - 1)
-    passes.set_slots([slot.index], rig.rows)
-
-    def read() -> None:
-        rig.captured._state.numbers[slot.index, Number.POSITION] = length - 1  # noqa: SLF001  # The same.
-        passes.prompt(embeddings, ordered=slot.ordered)
-
-    found = device_ms(rig.lab, read, 5)
-    rig.captured.end(slot)
-    return rig.lab.tell(f"{rig.model} prompt of {length}", found, "ms")
 
 
 def memory(lab: Lab) -> None:
@@ -227,17 +190,16 @@ def kernels(lab: Lab) -> None:
         rig = Rig(lab, ENGLISH, lab.fast, PAIR, few_lines=few_lines)
         fill(rig.pages)
         slot = rig.open(rig.prompt(60))
-        with profile(activities=[ProfilerActivity.CUDA]) as seen:
-            rig.step_ms([slot], 300, replays=6)
-        print(f"--- {way}: 21 steps")
-        print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=15, max_name_column_width=48))
+        print(f"--- {way}")
+        list_kernels(rig, slot, 300)
 
 
 SECTIONS: Final[dict[str, Callable[[Lab], None]]] = {
     "equality": equality,
     "steps": steps,
     "tokens": tokens,
-    "turbo": turbo,
+    "turbo": measure_turbo,
+    "tunings": measure_tunings,
     "guard": guard,
     "prompts": prompts,
     "products": measure_products,

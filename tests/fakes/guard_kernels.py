@@ -73,7 +73,7 @@ def compared(device: torch.device) -> dict[str, float]:
         asked, logits = _asked(step, device)
         _stepped(ours, asked, lambda asked, batch: t3_following.follow_text(weights, asked, batch))
         _stepped(plain, asked, look)
-        t3_choosing.choose(weights, logits, ours, MULTILINGUAL)
+        t3_choosing.choose(weights, logits, ours, MULTILINGUAL, ordered=False)
         t3_choice.choose(weights, logits, plain, MULTILINGUAL, ordered=False)
         for name in ("followed", "rules", "burst", "numbers"):
             one, other = (getattr(each.state, name)[: len(SPANS)].double() for each in (ours, plain))

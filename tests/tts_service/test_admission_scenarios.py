@@ -26,6 +26,6 @@ def test_scenario_told_to_the_door_says_what_is_written(path: Path) -> None:
 
 def test_scenarios_are_all_there() -> None:
     """Every side of admission has its story."""
-    expected = {"full_then_free", "queue", "deadlines_and_clients", "late_and_beginning"}
+    expected = {"full_then_free", "queue", "deadlines_and_clients", "late_and_beginning", "number_is_full"}
 
     assert expected == {path.stem.removeprefix("admission_") for path in SCENARIOS}

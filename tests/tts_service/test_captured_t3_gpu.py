@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.cuda_graphs import CudaGraphs
 from tests.fakes.captured_t3 import request, spoken, stream_of
+from tests.fakes.choice_kernels import all_compared
 from tests.fakes.guard_kernels import compared
 from tests.fakes.tiny_t3 import STOP, tiny_t3
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -87,3 +88,10 @@ def test_guard_and_choice_kernels_compiled_equal_torch() -> None:
 
     assert {"rules": 0.0, "burst": 0.0, "numbers": 0.0} == {name: found[name] for name in ("rules", "burst", "numbers")}
     assert found["followed"] < 1e-5
+
+
+def test_choice_kernels_with_tokens_in_order_compiled_choose_what_torch_chooses() -> None:
+    """What the interpreter has shown of top-k and top-p is true of the compiled kernels."""
+    found = all_compared(torch.device("cuda", 0))
+
+    assert {"english": 0, "turbo": 0} == {model: each["different"] for model, each in found.items()}

@@ -1,10 +1,11 @@
-"""The alignment guard of captured Multilingual: rule for rule the eager stream's, and its kernels torch's."""
+"""The alignment guard of captured Multilingual, rule for rule the eager stream's, and kernels beside torch."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,17 +47,29 @@ def test_guarded_tokens_are_those_of_the_eager_stream(story: str) -> None:
 def test_guard_and_choice_kernels_in_the_interpreter_equal_torch() -> None:
     """Over many steps of three texts what is remembered, decided and chosen is the same; every rule occurs."""
     pytest.importorskip("triton", reason="Triton comes with torch's CUDA build only")
+    found = _interpreted("tests.fakes.guard_kernels")
+    assert {"rules": 0.0, "burst": 0.0, "numbers": 0.0} == {name: found[name] for name in ("rules", "burst", "numbers")}
+    assert found["followed"] < 1e-5
+    assert min(found["free"], found["suppressed"], found["forced"]) > 0
+
+
+def test_choice_kernels_with_tokens_in_order_in_the_interpreter_choose_what_torch_chooses() -> None:
+    """Top-k and top-p of any kind beside each other, before and after the penalty: the same tokens over many steps."""
+    pytest.importorskip("triton", reason="Triton comes with torch's CUDA build only")
+    found = _interpreted("tests.fakes.choice_kernels")
+
+    assert {"english": 0, "turbo": 0} == {model: each["different"] for model, each in found.items()}
+    assert min(each["kinds"] for each in found.values()) > 20
+
+
+def _interpreted(program: str) -> Any:
+    """Return what a program found with Triton's interpreter for a compiler."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.fakes.guard_kernels"],
+        [sys.executable, "-m", program],
         cwd=ROOT,
         env={**os.environ, "TRITON_INTERPRET": "1"},
         check=True,
         capture_output=True,
         text=True,
     )
-
-    found = json.loads(run.stdout)
-
-    assert {"rules": 0.0, "burst": 0.0, "numbers": 0.0} == {name: found[name] for name in ("rules", "burst", "numbers")}
-    assert found["followed"] < 1e-5
-    assert min(found["free"], found["suppressed"], found["forced"]) > 0
+    return json.loads(run.stdout)

@@ -44,7 +44,23 @@ def test_form_follows_settings_and_device(
 
 def test_nothing_is_arranged_anew_on_a_cpu() -> None:
     """Without any setting, a CPU computes with the bits that it always did."""
-    assert AS_TRAINED == running_forms(Precisions(), CPU)[S3GEN_FLOW]
+    assert {T3: AS_TRAINED, S3GEN_FLOW: AS_TRAINED} == running_forms(Precisions(), CPU)
+
+
+def test_matrices_of_turbo_s_tokens_lie_output_by_output_on_a_gpu() -> None:
+    """As a product of very few lines reads them; no other tensor changes its order, nor do those of other models."""
+    form = running_forms(Precisions(), CUDA)[T3]
+    shapes = {
+        "tfmr.h.3.mlp.c_fc.weight": (8, 32),
+        "tfmr.h.3.ln_1.weight": (8,),
+        "tfmr.layers.3.mlp.up_proj.weight": (32, 8),
+    }
+
+    assert [(1, 0), None, None] == [form.of_tensor(*each).memory_order for each in _float32(shapes)]
+
+
+def _float32(shapes: dict[str, tuple[int, ...]]) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    return [(name, torch.float32, shape) for name, shape in shapes.items()]
 
 
 def test_flow_is_arranged_for_products_on_a_gpu() -> None:

@@ -1,6 +1,6 @@
 """Choosing many slots' tokens at once, each by its own settings: `sampling.weighed` with tensors for numbers.
 
-On a CPU always, and on a GPU where a slot's settings ask for an order of tokens (top-p, top-k). Nothing is read back.
+On a GPU kernels take its place (`t3_choosing`). Nothing is read back.
 """
 
 import math

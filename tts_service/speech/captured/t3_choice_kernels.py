@@ -1,4 +1,4 @@
-"""Kernels that choose tokens where no order of them is asked for: guidance to state in two launches."""
+"""Kernels that choose tokens: guidance to state in two launches, and a third where an order of tokens is asked for."""
 
 import triton
 import triton.language as tl
@@ -17,16 +17,30 @@ def _mixed(
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def _penalised(value: tl.tensor, spoken: tl.tensor, penalty: tl.tensor) -> tl.tensor:
+    """Make what was spoken less likely."""
+    return tl.where(spoken, tl.where(value < 0, value * penalty, value / penalty), value)
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def _noise(words: tl.tensor, mix_1: tl.constexpr, mix_2: tl.constexpr) -> tl.tensor:
+    """`random_source`'s Gumbel noise of int64 words."""
+    uniform = (((_mixed(words, mix_1, mix_2) >> 12) & 0xFFFFFFFFFFFFF).to(tl.float64) + 0.5) * 2.220446049250313e-16
+    return -tl.log(-tl.log(uniform)).to(tl.float32)
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def weigh(  # noqa: PLR0917  # A launch's arguments.
     logits: tl.tensor,
     rows: tl.tensor,
-    partners: tl.tensor,
     numbers: tl.tensor,
     settings: tl.tensor,
     said: tl.tensor,
     rules: tl.tensor,
+    partners: tl.tensor,
     weighed: tl.tensor,
     noisy: tl.tensor,
+    ranked: tl.tensor,
     peaks: tl.tensor,
     vocabulary: tl.tensor,
     chunks: tl.tensor,
@@ -38,11 +52,13 @@ def weigh(  # noqa: PLR0917  # A launch's arguments.
     penalty_last: tl.constexpr,
     is_guarded: tl.constexpr,
     ruled: tl.constexpr,
+    ordered: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
     """Guide, penalise and temper a chunk of one slot's tokens; write them, them with noise, and the highest of them.
 
-    Infinity stands for the highest of a chunk with something that is no number.
+    `ordered`: what is ordered as well, which is not penalised yet where `penalty_last`. Infinity stands for the
+    highest of a chunk with something that is no number.
     """
     place, chunk = tl.program_id(0), tl.program_id(1)
     slot = tl.load(rows + place) // 2
@@ -57,21 +73,67 @@ def weigh(  # noqa: PLR0917  # A launch's arguments.
         is_stop = at == stop_token
         value = tl.where((rule == 1) & is_stop, -ruled, value)
         value = tl.where(rule == 2, tl.where(is_stop, ruled, -ruled), value)  # noqa: PLR2004  # `Rule`.
-    if penalty_last:
-        value = value / temperature
     spoken = tl.load(said + slot * vocabulary + at, mask=held, other=0) != 0
-    value = tl.where(spoken, tl.where(value < 0, value * penalty, value / penalty), value)
-    if not penalty_last:
-        value = value / temperature
+    if penalty_last:
+        tempered = value / temperature
+        value = _penalised(tempered, spoken, penalty)
+    else:
+        value = _penalised(value, spoken, penalty) / temperature
+        tempered = value
+    if ordered:
+        tl.store(ranked + place * vocabulary + at, tempered, mask=held)
     key, step = tl.load(numbers + slot * 4 + 3), tl.load(numbers + slot * 4 + 1)
-    bits = _mixed((at.to(tl.int64) + (step << choice_bits)) * golden + key, mix_1, mix_2)
-    uniform = (((bits >> 12) & 0xFFFFFFFFFFFFF).to(tl.float64) + 0.5) * 2.220446049250313e-16
-    noise = -tl.log(-tl.log(uniform)).to(tl.float32)
+    noise = _noise((at.to(tl.int64) + (step << choice_bits)) * golden + key, mix_1, mix_2)
     tl.store(weighed + place * vocabulary + at, value, mask=held)
     tl.store(noisy + place * vocabulary + at, value + noise, mask=held)
     wrong = tl.sum((held & (value != value)).to(tl.int32), 0)  # noqa: PLR0124  # Finds what is no number.
     peak = tl.max(tl.where(held, value, -float("inf")), 0)
     tl.store(peaks + place * chunks + chunk, tl.where(wrong > 0, float("inf"), peak))
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def _height(value: tl.tensor) -> tl.tensor:
+    """Return whole numbers from 0 to 2**32 in the order of float32 values."""
+    bits = value.to(tl.int32, bitcast=True)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64) + 0x80000000
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def keep(  # noqa: PLR0917  # A launch's arguments.
+    rows: tl.tensor,
+    settings: tl.tensor,
+    ranked: tl.tensor,
+    noisy: tl.tensor,
+    vocabulary: tl.tensor,
+    block: tl.constexpr,
+) -> None:
+    """Leave one slot's tokens without the unlikely ones, all but the `top_k` highest, and the last ones beyond `top_p`.
+
+    Nothing is sorted: each limit is found bit by bit, by counting what is above it, or adding up what is not.
+    """
+    place = tl.program_id(0)
+    slot = tl.load(rows + place) // 2
+    top_p, min_p = tl.load(settings + slot * 6 + 1), tl.load(settings + slot * 6 + 2)
+    top_k = tl.load(settings + slot * 6 + 3)
+    at = tl.arange(0, block)
+    held = at < vocabulary
+    value = tl.load(ranked + place * vocabulary + at, mask=held, other=-float("inf"))
+    peak = tl.max(value, 0)
+    kept = held & (tl.exp(value - peak) >= min_p)
+    height = _height(tl.where(kept, value, -float("inf")))
+    least = tl.zeros([], tl.int64)
+    for turn in range(32):
+        higher = least + (tl.full([], 0x80000000, tl.int64) >> turn)
+        least = tl.where(tl.sum((height >= higher).to(tl.int32), 0) >= top_k, higher, least)
+    kept = kept & (height >= tl.where(top_k > 0, least, 0))
+    odds = tl.where(kept, tl.exp(value - peak), 0.0)
+    spare = (1 - top_p) * tl.sum(odds, 0)
+    most = tl.zeros([], tl.int64)
+    for turn in range(32):
+        higher = most + (tl.full([], 0x80000000, tl.int64) >> turn)
+        most = tl.where(tl.sum(tl.where(height <= higher, odds, 0.0), 0) <= spare, higher, most)
+    kept = kept & ((height > tl.where(top_p < 1, most, -1)) | (value == peak))
+    tl.store(noisy + place * vocabulary + at, -float("inf"), mask=held & ~kept)
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.

@@ -1,4 +1,4 @@
-"""Launches the kernels that choose tokens without an order of them; equal to `t3_choice.choose` to rounding."""
+"""Launches the kernels that choose tokens; equal to `t3_choice.choose` to rounding."""
 
 from typing import Final
 
@@ -7,65 +7,67 @@ import triton
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.alignment_guard import RULED
-from tts_service.speech.captured.t3_choice_kernels import pick, weigh
+from tts_service.speech.captured.t3_choice_kernels import keep, pick, weigh
 from tts_service.speech.captured.t3_state import BURST_TOKENS, FORCED, Batch
 from tts_service.speech.captured.t3_weights import T3Weights
 from tts_service.speech.random_source import CHOICE_BITS, SIGNED_MIXERS
 
 _CHUNK: Final = 1024
 _WARPS: Final = 16
+_MIXING: Final = {**dict(zip(("golden", "mix_1", "mix_2"), SIGNED_MIXERS, strict=True)), "choice_bits": CHOICE_BITS}
 
 
-def choose(weights: T3Weights, logits: torch.Tensor, batch: Batch, model: ChatterboxModel) -> None:
-    """Choose a token for each slot from the rows' logits (rows, vocabulary), float32, and write it into the state."""
-    state, slots, vocabulary = batch.state, len(batch.partners), logits.shape[1]
-    golden, mix_1, mix_2 = SIGNED_MIXERS
-    chunks = triton.cdiv(vocabulary, _CHUNK)
-    weighed, noisy = torch.empty(2, slots, vocabulary, dtype=torch.float32, device=logits.device)
-    peaks = torch.empty(slots, chunks, dtype=torch.float32, device=logits.device)
-    said, is_turbo, is_guarded = state.said.view(torch.uint8), model is ChatterboxModel.TURBO, bool(weights.watched)
-    weigh[(slots, chunks)](
+def choose(weights: T3Weights, logits: torch.Tensor, batch: Batch, model: ChatterboxModel, *, ordered: bool) -> None:
+    """Choose a token for each slot from the rows' logits (rows, vocabulary), float32, and write it into the state.
+
+    `ordered` says that some slot's settings need tokens in the order of their odds.
+    """
+    slots, vocabulary = len(batch.partners), logits.shape[1]
+    peaks = torch.empty(slots, triton.cdiv(vocabulary, _CHUNK), dtype=torch.float32, device=logits.device)
+    weighed, noisy, ranked = torch.empty(3, slots, vocabulary, dtype=torch.float32, device=logits.device)
+    is_turbo, is_guarded = model is ChatterboxModel.TURBO, bool(weights.watched)
+    weigh[peaks.shape](
         logits,
-        batch.rows,
+        *_held(batch),
         batch.partners,
-        state.numbers,
-        state.settings,
-        said,
-        state.rules,
         weighed,
         noisy,
+        ranked,
         peaks,
         vocabulary,
-        chunks,
+        peaks.shape[1],
         weights.stop_token,
-        golden=golden,
-        mix_1=mix_1,
-        mix_2=mix_2,
-        choice_bits=CHOICE_BITS,
+        **_MIXING,
         penalty_last=is_turbo,
         is_guarded=is_guarded,
         ruled=RULED,
+        ordered=ordered,
         block=_CHUNK,
     )
+    block = triton.next_power_of_2(vocabulary)
+    if ordered:
+        keep[(slots,)](batch.rows, batch.state.settings, ranked, noisy, vocabulary, block=block, num_warps=_WARPS)
     pick[(slots,)](
-        batch.rows,
-        state.numbers,
-        state.settings,
-        said,
-        state.rules,
+        *_held(batch),
         weighed,
         noisy,
         peaks,
-        state.burst,
+        batch.state.burst,
         vocabulary,
-        chunks,
-        state.nobodys,
+        peaks.shape[1],
+        batch.state.nobodys,
         weights.start_token,
         forgets=is_turbo,
         is_guarded=is_guarded,
         forced_mark=FORCED,
         burst_tokens=BURST_TOKENS,
-        block=triton.next_power_of_2(vocabulary),
-        chunk_block=triton.next_power_of_2(chunks),
+        block=block,
+        chunk_block=triton.next_power_of_2(peaks.shape[1]),
         num_warps=_WARPS,
     )
+
+
+def _held(batch: Batch) -> tuple[torch.Tensor, ...]:
+    """Return what both kernels read of the slots."""
+    state = batch.state
+    return batch.rows, state.numbers, state.settings, state.said.view(torch.uint8), state.rules

@@ -47,9 +47,6 @@ def kernel_ways(model: ChatterboxModel, few_lines: int = FEW_LINES, **tuning: in
         return kind(weights, t3_kernels.Tuning.of(lines, **tuning))
 
     def chosen(weights: T3Weights, logits: torch.Tensor, batch: Batch, ordered: bool) -> None:  # noqa: FBT001  # `Ways`.
-        if ordered:
-            choose(weights, logits, batch, model, ordered=True)
-        else:
-            t3_choosing.choose(weights, logits, batch, model)
+        t3_choosing.choose(weights, logits, batch, model, ordered=ordered)
 
     return Ways(arithmetic=arithmetic, choose=chosen, follow=t3_following.follow_text)

@@ -5,12 +5,16 @@ in whether what feeds forward is gated.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from tts_service.models.chatterbox.running_form import adjacent
+from tts_service.models.chatterbox.running_form import MemoryOrder, RunningForm, adjacent
 from tts_service.speech.token_backbone import Head
+from tts_service.types import Precision
+
+INPUTS_LAST: Final[MemoryOrder] = (1, 0)
+"""A matrix (in, out) as (out, in)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,20 @@ class T3Weights:
     def dtype(self) -> torch.dtype:
         """What the weights are stored in, and products are made of."""
         return self.speech.dtype
+
+
+def t3_form(precision: Precision) -> RunningForm:
+    """Return the form in which captured T3 runs best; it runs in any."""
+    return RunningForm(precision=precision, memory_order=t3_memory_order)
+
+
+def t3_memory_order(name: str, shape: tuple[int, ...]) -> MemoryOrder | None:
+    """Return how a parameter of T3 should lie in memory; None for the plain order.
+
+    GPT-2's matrices (`tfmr.h.*`, transformers' `Conv1D`) are (in, out), and a program of ours reads all weights of a
+    few outputs. They lie together, or half or more of each sector of memory is read for nothing.
+    """
+    return INPUTS_LAST if ".h." in name and len(shape) == len(INPUTS_LAST) else None
 
 
 def first_address(t3: Any) -> int:
