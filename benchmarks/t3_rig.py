@@ -108,7 +108,7 @@ def _network(model: ChatterboxModel, precision: Precision, size: NetworkSize, de
 class Rig:
     """Captured T3 over one of the lab's networks."""
 
-    def __init__(  # noqa: PLR0917  # A script's own.
+    def __init__(  # A script's own.
         self,
         lab: Lab,
         model: ChatterboxModel,

@@ -1,13 +1,13 @@
 """Turbo's step in `t3_speed`: with tokens in order and without, and with one thing tuned otherwise at a time."""
 
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.t3_rig import SINGLE, WAYS, Lab, Rig, burst_ms, fill, list_kernels, prompt_ms
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.captured.t3_passes import Buckets
 
 TURBO: Final = ChatterboxModel.TURBO
-TUNINGS: Final[dict[str, dict[str, int]]] = {
+TUNINGS: Final[dict[str, dict[str, Any]]] = {
     "as usual": {},
     "joined in the product": {"joins_apart": False},
     "4 shares": {"shares": 4},
