@@ -12,6 +12,7 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.captured.t3_arithmetic import Hidden, T3Arithmetic
 from tts_service.speech.captured.t3_captured import Slot
 from tts_service.speech.captured.t3_passes import Buckets
+from tts_service.speech.captured.t3_tuning import Tuning
 from tts_service.speech.captured.t3_weights import T3Weights, weights_of
 
 ROWS: Final = 2
@@ -37,7 +38,6 @@ def _ways(weights: T3Weights) -> Iterator[tuple[str, T3Arithmetic]]:
     from tts_service.speech.captured.t3_kernels import (  # noqa: PLC0415  # Triton comes with CUDA alone.
         FewLinesArithmetic,
         KernelArithmetic,
-        Tuning,
     )
 
     yield "library", KernelArithmetic(weights, Tuning())
@@ -104,7 +104,6 @@ def measure_attention(lab: Lab) -> None:
 def _attention_us(rig: Rig, slot: Slot, **tuning: int) -> list[str]:
     from tts_service.speech.captured.t3_kernels import (  # noqa: PLC0415  # Triton comes with CUDA alone.
         FewLinesArithmetic,
-        Tuning,
     )
 
     weights = weights_of(rig.t3)

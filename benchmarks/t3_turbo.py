@@ -9,9 +9,10 @@ from tts_service.speech.captured.t3_passes import Buckets
 TURBO: Final = ChatterboxModel.TURBO
 TUNINGS: Final[dict[str, dict[str, Any]]] = {
     "as usual": {},
+    "one kernel after another": {"early": False},
     "joined in the product": {"joins_apart": False},
     "4 shares": {"shares": 4},
-    "16 shares": {"shares": 16},
+    "8 shares": {"shares": 8},
     "32 positions": {"positions": 32},
     "few: 4 outputs": {"few_outputs": 4},
     "few: 2 outputs, 2 warps": {"few_outputs": 2, "few_warps": 2},
@@ -38,7 +39,7 @@ def measure_turbo(lab: Lab) -> None:
 
 def measure_tunings(lab: Lab) -> None:
     """Measure Turbo's step with one thing tuned otherwise at a time, and list the kernels of the usual one."""
-    buckets = Buckets(slots=(1,), rows=(1,), prompts=(64,), orders=(True,))
+    buckets = Buckets(slots=(1,), rows=(1,), prompts=(64,), orders=(False, True))
     for name, tuning in TUNINGS.items():
         rig = Rig(lab, TURBO, lab.fast, buckets, **tuning)
         fill(rig.pages)

@@ -6,6 +6,8 @@ The new position's key and value are rotated, written and seen at once: nobody w
 import triton
 import triton.language as tl
 
+from tts_service.speech.captured.t3_chain_kernels import take_turn
+
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def turned_head(
@@ -99,18 +101,18 @@ def attend(  # noqa: PLR0917  # A launch's arguments.
     block: tl.constexpr,
     splits: tl.constexpr,
     rotated: tl.constexpr,
+    early: tl.constexpr,
 ) -> None:
     """Attend with one row's head to one share of its positions, `block` at a time; `scale` is for powers of two.
 
     With one share, `seen` is the result. With several, it is a sum, `totals` of weights over 2**`peaks`.
     """
+    take_turn(early)
     line, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     row = tl.load(rows + line)
-    position = tl.load(numbers + (row // 2) * 4).to(tl.int32)
-    table = tables + row * table_pages
+    position, table = tl.load(numbers + (row // 2) * 4).to(tl.int32), tables + row * table_pages
     share = tl.cdiv(position // block + 1, splits) * block
-    first = split * share
-    last = tl.minimum(first + share, position)
+    first, last = split * share, tl.minimum((split + 1) * share, position)
     at, spots = tl.arange(0, head_channels), tl.arange(0, block)
     vectors = projected + line * 3 * heads * head_channels + head * head_channels
     turns = rotation + line * head_channels
@@ -150,8 +152,10 @@ def join(  # noqa: PLR0917  # A launch's arguments.
     heads: tl.constexpr,
     head_channels: tl.constexpr,
     splits: tl.constexpr,
+    early: tl.constexpr,
 ) -> None:
     """Join one row's head from all its shares; splits is a power of two."""
+    take_turn(early)
     line, head = tl.program_id(0), tl.program_id(1)
     at, split = tl.arange(0, head_channels), tl.arange(0, splits)
     part = (line * heads + head) * splits + split

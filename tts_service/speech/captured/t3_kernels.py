@@ -4,7 +4,6 @@ Nine launches a layer with cuBLAS (one fewer where attention is not shared out),
 """
 
 import math
-from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -16,43 +15,26 @@ from tts_service.speech.captured.t3_attention_kernels import attend, join, place
 from tts_service.speech.captured.t3_product_kernels import multiply
 from tts_service.speech.captured.t3_row_kernels import activate, add_norm, embed
 from tts_service.speech.captured.t3_state import Batch
+from tts_service.speech.captured.t3_tuning import Tuning, chains
 from tts_service.speech.captured.t3_weights import Layer, Linear, Norm, T3Weights
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS
 
 _ACTIVATED_BLOCK: Final = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """What is fast on an H100.
-
-    Attention: `shares` of the positions of a row's head, of which `positions` are looked at at once, by so many warps;
-    `joins_apart`: a launch of its own joins the shares, or else the product that follows. Products of ours: outputs in
-    one program, and its warps, where inputs are few (a model's width) and where they are many.
-    """
-
-    shares: int = 4
-    positions: int = 64
-    attention_warps: int = 4
-    joins_apart: int = True
-    few_outputs: int = 8
-    few_warps: int = 4
-    many_outputs: int = 4
-    many_warps: int = 8
-
-    @classmethod
-    def of(cls, rows: int, **changed: int) -> "Tuning":
-        """Return what is right for so many rows: the more there are, the less need their positions be shared out."""
-        return replace(cls(shares=max(1, min(8, 16 // rows))), **changed)
-
-
 class KernelArithmetic:
     """cuBLAS' products with kernels between them: for any number of lines, steps and prompts."""
+
+    _is_chained = False
+    """Whether each kernel says when the next may start."""
 
     def __init__(self, weights: T3Weights, tuning: Tuning) -> None:
         self._weights = weights
         self._tuning = tuning
         self._heads, self._head_channels = weights.heads, weights.head_channels
+        # Launched as a programmatic dependent, a kernel begins while the one ahead ends.
+        is_early = self._is_chained and bool(tuning.early) and chains(weights.speech.device)
+        self._launch = {"early": is_early, **({"launch_pdl": True} if is_early else {})}
 
     def tokens(self, weights: T3Weights, batch: Batch) -> Hidden:
         """Return the rows' last tokens' embeddings and the rotation of their positions."""
@@ -96,7 +78,14 @@ class KernelArithmetic:
             return seen
         out = torch.empty(rows, self._weights.channels, dtype=projected.dtype, device=projected.device)
         join[(rows, self._heads)](
-            seen, *hidden.shares, out, heads=self._heads, head_channels=self._head_channels, splits=shares, num_warps=1
+            seen,
+            *hidden.shares,
+            out,
+            heads=self._heads,
+            head_channels=self._head_channels,
+            splits=shares,
+            num_warps=1,
+            **self._launch,
         )
         hidden.shares = None
         return out
@@ -191,6 +180,7 @@ class KernelArithmetic:
             splits=shares,
             rotated=self._weights.frequencies is not None,
             num_warps=self._tuning.attention_warps,
+            **self._launch,
         )
         hidden.shares = None if shares == 1 else (peaks, totals)
         return seen.view(rows, shares * channels)
@@ -208,6 +198,8 @@ class KernelArithmetic:
 
 class FewLinesArithmetic(KernelArithmetic):
     """Products of ours, with norms, activations and sums inside: for steps of very few rows."""
+
+    _is_chained = True
 
     def project(self, hidden: Hidden, norm: Norm, product: Linear) -> torch.Tensor:
         """Norm and multiply at once."""
@@ -281,6 +273,7 @@ class FewLinesArithmetic(KernelArithmetic):
             biased=product.bias is not None,
             activation=activation,
             adds=adds,
+            **self._launch,
             num_warps=tuning.few_warps if is_few else tuning.many_warps,
         )
 

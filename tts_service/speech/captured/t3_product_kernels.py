@@ -9,6 +9,8 @@ begins to read them before it looks at the lines.
 import triton
 import triton.language as tl
 
+from tts_service.speech.captured.t3_chain_kernels import await_last, begin_next
+
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def _normed(  # noqa: PLR0917  # A launch's arguments.
@@ -68,6 +70,12 @@ def _multiplied(
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def _gelu(values: tl.tensor) -> tl.tensor:
+    """Return gelu by its approximation with tanh."""
+    return values * tl.sigmoid(2 * 0.7978845608028654 * (values + 0.044715 * values * values * values))
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def multiply(  # noqa: PLR0917  # A launch's arguments.
     lines: tl.tensor,
     peaks: tl.tensor,
@@ -92,12 +100,14 @@ def multiply(  # noqa: PLR0917  # A launch's arguments.
     biased: tl.constexpr,
     activation: tl.constexpr,
     adds: tl.constexpr,
+    early: tl.constexpr,
 ) -> None:
-    """`block` outputs of all lines.
+    """Make `block` outputs of all lines.
 
     `norm`: 0 none, 1 without the mean, 2 with it. `splits`: 0 for plain lines. `activation`: 0 none, 1 gated, 2 gelu.
-    `adds`: to what is there.
+    `adds`: to what is there. `early`: weights, which nobody writes, are read while the kernel ahead still computes.
     """
+    begin_next(early)
     at = tl.arange(0, input_block)
     row = tl.program_id(0) * block + tl.arange(0, block)
     where = matrix + row[:, None] * row_stride + at[None, :] * column_stride
@@ -105,6 +115,7 @@ def multiply(  # noqa: PLR0917  # A launch's arguments.
     weights = tl.load(where, mask=read, other=0.0)
     if activation == 1:
         values = tl.load(where + outputs * row_stride, mask=read, other=0.0)
+    await_last(early)
     line = tl.arange(0, line_block)
     held = (line < line_count)[:, None] & (at < inputs)[None, :]
     if splits > 0:
@@ -119,7 +130,7 @@ def multiply(  # noqa: PLR0917  # A launch's arguments.
     if activation == 1:
         made = made * tl.sigmoid(made) * _multiplied(values, taken)
     if activation == 2:  # noqa: PLR2004  # As said above.
-        made = made * tl.sigmoid(2 * 0.7978845608028654 * (made + 0.044715 * made * made * made))
+        made = _gelu(made)
     target = out + line[:, None] * outputs + row[None, :]
     kept = (line < line_count)[:, None] & (row < outputs)[None, :]
     if adds:

@@ -11,6 +11,7 @@ from tts_service.speech.captured.t3_guard import follow, watch
 from tts_service.speech.captured.t3_passes import Ways
 from tts_service.speech.captured.t3_state import Batch
 from tts_service.speech.captured.t3_torch import TorchArithmetic
+from tts_service.speech.captured.t3_tuning import Tuning
 from tts_service.speech.captured.t3_weights import T3Weights
 
 FEW_LINES: Final = 4
@@ -44,7 +45,7 @@ def kernel_ways(model: ChatterboxModel, few_lines: int = FEW_LINES, **tuning: in
 
     def arithmetic(weights: T3Weights, lines: int) -> T3Arithmetic:
         kind = t3_kernels.FewLinesArithmetic if lines <= few_lines else t3_kernels.KernelArithmetic
-        return kind(weights, t3_kernels.Tuning.of(lines, **tuning))
+        return kind(weights, Tuning.of(lines, **tuning))
 
     def chosen(weights: T3Weights, logits: torch.Tensor, batch: Batch, ordered: bool) -> None:  # noqa: FBT001  # `Ways`.
         t3_choosing.choose(weights, logits, batch, model, ordered=ordered)
