@@ -79,15 +79,20 @@ def without_weights(device: str = "meta") -> Iterator[None]:
     On the CPU, for constructors that compute tables, weights take addresses and no more until somebody writes to them:
     what is built there goes to the meta device at once.
     """
-    with quiet(), torch.device(device), _NothingDrawn():
+    with quiet(), torch.device(device), _NothingDrawn(keeps_tables=device != "meta"):
         yield
 
 
 class _NothingDrawn(TorchFunctionMode):
     """Leaves out what fills weights while networks are built; torch asks it before every function.
 
-    On the meta device, random numbers and the norms of weights would import torch's compiler and SymPy, and take 4 s.
+    On the meta device, random numbers, identities and the norms of weights would import torch's compiler and SymPy, and
+    take 4 s. Identities are left as they are with `keeps_tables`: elsewhere they may be meant to stay.
     """
+
+    def __init__(self, *, keeps_tables: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's.
+        self._keeps_tables = keeps_tables
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -100,6 +105,8 @@ class _NothingDrawn(TorchFunctionMode):
         if func is torch.norm_except_dim:
             weight, _, kept = args
             return weight.new_empty([size if at == kept else 1 for at, size in enumerate(weight.shape)])
+        if func is torch.eye and not self._keeps_tables:
+            return torch.empty(args[0], args[-1], **named)
         return func(*args, **named)
 
 
