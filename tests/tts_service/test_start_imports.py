@@ -14,8 +14,11 @@ from tts_service.models.chatterbox.packages import VOICE_PACKAGES, import_networ
 from tts_service.models.chatterbox.text_tokenizers import is_importable
 
 REPOSITORY = Path(__file__).parent.parent.parent
-NEVER = ("transformers", "sympy", "sklearn", "numba", "librosa.core", "torch._dynamo", "torch._inductor")
-"""What no start needs, in seconds: English was 11 s of a processor with all of it, and is 4."""
+NEVER = (
+    *("transformers", "sympy", "torch._dynamo", "torch._inductor", "sklearn", "numba", "librosa.core"),
+    *("scipy.stats", "scipy.optimize", "torchaudio.functional", "onnx.onnx_cpp2py_export"),
+)
+"""What no start needs, in seconds: English was 11 s of a processor with all of it, and is 3."""
 
 OF_THE_BUILT_IN_VOICE = ("hibari", "onnxruntime")
 
