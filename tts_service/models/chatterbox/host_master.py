@@ -182,7 +182,9 @@ def _read(descriptor: int, batch: _Batch, staging: threading.local) -> dict[str,
     values = _staged(batch, staging)
     _fill(descriptor, values, first.start_byte)
     counts = [piece.byte_count // piece.dtype.itemsize for piece in batch.pieces]
-    parts = [part.view(piece.target.shape) for part, piece in zip(values.split(counts), batch.pieces, strict=True)]
+    parts = [
+        part.view(piece.target.shape) for part, piece in zip(torch.split(values, counts), batch.pieces, strict=True)
+    ]
     for part, piece in zip(parts, batch.pieces, strict=True):
         piece.target.copy_(part)
     bound = min((piece.target.dtype for piece in batch.pieces), key=_largest)

@@ -32,7 +32,7 @@ _HARMLESS: Final = frozenset(
 )
 """What is read here, and what changes no id of a text that is neither cut nor padded."""
 
-_EMPTY: Final = (None, False, [], {}, "")
+_EMPTY: Final[tuple[object, ...]] = (None, False, [], {}, "")
 """Anything may be set to nothing."""
 
 _OTHER_FILES: Final = ("tokenizer.json", "config.json", "tekken.json", "tokenizer.model")

@@ -98,7 +98,7 @@ class _NothingDrawn(TorchFunctionMode):
     """
 
     def __init__(self, *, keeps_tables: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's.
+        super().__init__()
         self._keeps_tables = keeps_tables
 
     def __torch_function__(
