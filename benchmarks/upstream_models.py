@@ -23,6 +23,7 @@ from tts_service.models.chatterbox.s3gen_network import (
 )
 from tts_service.models.chatterbox.t3_network import T3
 from tts_service.models.chatterbox.text_tokenizers import load_text_tokenizer
+from tts_service.models.chatterbox.turbo_tokenizer import transformers_tokenizer
 from tts_service.models.chatterbox.upstream import quiet, upstream
 
 _CLASSES: Final = {
@@ -61,7 +62,7 @@ def upstream_assembled(folder: Path, model: ChatterboxModel, device: str = "cpu"
             upstream_twin(weights.load(T3).to(device)),
             _s3gen(weights, meanflow=model is ChatterboxModel.TURBO).to(device),
             weights.load(VOICE_ENCODER).to(device),
-            load_text_tokenizer(folder, model),
+            transformers_tokenizer(folder) if model is ChatterboxModel.TURBO else load_text_tokenizer(folder, model),
             device,
             conds=conditionals,
         )

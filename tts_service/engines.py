@@ -14,8 +14,16 @@ from tts_service.engine_parts import EngineParts
 from tts_service.load_progress import LoadProgress
 from tts_service.machine import load_libraries, open_device, weights_for
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.models.chatterbox.loading import ModelWeights, open_weights
-from tts_service.models.chatterbox.packages import import_networks, refuse_missing_packages
+from tts_service.models.chatterbox.layout import build_network
+from tts_service.models.chatterbox.loading import ModelWeights, NetworkBuilder, open_weights
+from tts_service.models.chatterbox.network_size import NetworkSize
+from tts_service.models.chatterbox.packages import (
+    NETWORK_MODULES,
+    import_networks,
+    import_parts,
+    refuse_missing_packages,
+)
+from tts_service.models.chatterbox.read_ahead import ReadAhead
 from tts_service.models.chatterbox.running_form import RunningForm
 from tts_service.models.chatterbox.sources import (
     HubSource,
@@ -84,13 +92,24 @@ def _weights(
 ) -> ModelWeights:
     fetched = progress.stage(_fetching(source))
     folder = weights_folder(source, model, cache_folder=config.effective_cache_dir, progress=fetched)
-    tell = progress.stage("importing upstream")
-    import_networks(lambda: tell(0, 0))
     progress.stage("checking weights")
-    weights = open_weights(folder, model, forms=forms)
+    ahead = ReadAhead(progress.check, span=lambda module: progress.span(f"reading {module}", on="reading"))
+    weights = open_weights(folder, model, forms=forms, build=_importing(progress), ahead=ahead)
+    import_networks(progress.check)  # What the check did not need.
     precisions = {name: str(form.precision) for name, form in forms.items()}
     _log.info("weights_checked", weights=config.weights, folder=str(folder), size=weights.size.value, **precisions)
     return weights
+
+
+def _importing(progress: LoadProgress) -> NetworkBuilder:
+    """Return what builds networks and imports what each is made from, while the weights of others are read."""
+
+    def build(module: ModuleName, model: ChatterboxModel, size: NetworkSize) -> torch.nn.Module:
+        with progress.span(f"importing {module}", on="imports"):
+            import_parts(NETWORK_MODULES[module], progress.check)
+        return build_network(module, model, size)
+
+    return build
 
 
 def _parts(choice: EngineChoice, weights: ModelWeights, config: ServiceConfig, progress: LoadProgress) -> EngineParts:

@@ -87,6 +87,11 @@ class LoadProgress:
             done_bytes = sum(self._module_bytes.values())
         self._tell(done_bytes, self._total_bytes)
 
+    def check(self) -> None:
+        """Raise StartEndedError if the start is to end."""
+        if self._ended:
+            raise StartEndedError("the start was ended")
+
     def end(self) -> None:
         """Have the start end at the next word of how far it is."""
         self._ended = True
@@ -102,8 +107,7 @@ class LoadProgress:
         self._stage_began_seconds = self._spans.now()
 
     def _tell(self, done_bytes: int, total_bytes: int) -> None:
-        if self._ended:
-            raise StartEndedError("the start was ended")
+        self.check()
         with self._lock:
             self._done_bytes, self._total_bytes = done_bytes, total_bytes
         self._show(self._stage, done_bytes, total_bytes)

@@ -48,6 +48,24 @@ def test_package_runs_once_when_somebody_wants_what_it_defines(package: str) -> 
     assert not hasattr(whole, "NO_SUCH_NAME")
 
 
+def test_name_with_a_known_home_comes_from_there(package: str) -> None:
+    """It is the package's own, and the package itself has not run; for any other name it does."""
+    settle_package(package, {"VALUE": "part"})
+    whole = sys.modules[package]
+
+    assert (7, False) == (whole.VALUE, "RUNS" in vars(whole))
+    assert (1, 7) == (whole.RUNS, vars(whole)["VALUE"])
+
+
+def test_all_names_are_those_of_the_package_that_has_run(package: str) -> None:
+    """`import *` gives what it would have given."""
+    settle_package(package)
+    given: dict[str, object] = {}
+    exec(f"from {package} import *", given)  # noqa: S102  # A function may not say it.
+
+    assert (7, 1) == (given["VALUE"], given["RUNS"])
+
+
 def test_package_that_was_imported_before_is_left_alone(package: str) -> None:
     """It stays the same module, and does not run again."""
     whole = importlib.import_module(package)
@@ -90,10 +108,20 @@ AFTER = (
 )
 
 
+BESIDE = (
+    "import onnx, scipy.signal, torchaudio\n"
+    "assert scipy.signal.get_window('hann', 8).sum() == 4\n"
+    "scipy.signal.lfilter, torchaudio.functional.resample, torchaudio.transforms.Resample, torchaudio.load, onnx.load"
+)
+"""What others want of packages that wait beside upstream's: all of it is there."""
+
+
 @pytest.mark.parametrize("parts", [(BEFORE, AFTER), (AFTER, BEFORE)])
 def test_networks_and_upstreams_own_classes_can_be_had_in_either_order(parts: tuple[str, str]) -> None:
     """Upstream's whole package works beside ours, whoever came first."""
-    script = "\n".join((*parts, "import chatterbox", "assert chatterbox.ChatterboxTTS is Theirs", "print('well')"))
+    script = "\n".join(
+        (*parts, BESIDE, "import chatterbox", "assert chatterbox.ChatterboxTTS is Theirs", "print('well')")
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False, timeout=100
     )

@@ -12,11 +12,20 @@ import importlib
 import importlib.util
 import sys
 import threading
-from types import ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 _RUNNING: Final = threading.RLock()
 """While a package is put in its place, or its `__init__` runs."""
+
+
+_homes: dict[str, Mapping[str, str]] = {}
+"""For each late package, the names that it has from its parts, and from which."""
+
+
+_ASKED_FOR: Final = frozenset({"__version__", "__all__"})
+"""Names between underscores that only `__init__` can tell; `import *` asks for the second. Others are Python's own."""
 
 
 class _LatePackage(ModuleType):
@@ -24,8 +33,11 @@ class _LatePackage(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         """Return a part, which is imported, or what `__init__` defines, which then runs."""
-        if name.startswith("__") and name != "__version__":
+        if name.startswith("__") and name not in _ASKED_FOR:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        home = _homes[self.__name__].get(name)
+        if home is not None:
+            return getattr(importlib.import_module(f"{self.__name__}.{home}"), name)
         whole = f"{self.__name__}.{name}"
         if importlib.util.find_spec(whole) is not None:
             return importlib.import_module(whole)
@@ -36,10 +48,11 @@ class _LatePackage(ModuleType):
         return f"<_LatePackage {self.__name__}>"
 
 
-def settle_package(name: str) -> None:
+def settle_package(name: str, homes: Mapping[str, str] = MappingProxyType({})) -> None:
     """Let a package be there with its `__init__` yet to run, unless it is there already, or none is installed.
 
-    Packages around it come first.
+    Packages around it come first. `homes` says which of the package's names it has from which part, such as
+    `{"get_window": "windows"}`: asking for such a name imports that part, and `__init__` does not run yet.
     """
     with _RUNNING:
         if name in sys.modules:
@@ -49,6 +62,7 @@ def settle_package(name: str) -> None:
             return
         package = importlib.util.module_from_spec(spec)
         package.__class__ = _LatePackage
+        _homes[name] = homes
         sys.modules[name] = package
         around, _, last = name.rpartition(".")
         if around:

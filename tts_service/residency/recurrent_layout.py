@@ -33,7 +33,7 @@ def cudnn_flattening(device: torch.device) -> Flattening:
     """Return how cuDNN wants weights on a GPU: as torch lays out an empty network of the same shape there."""
 
     def flattening(network: torch.nn.RNNBase) -> FlatWeights | None:
-        weights = tuple(_empty_like(network).to_empty(device=device).parameters())
+        weights = tuple(_empty_like(network, device).parameters())
         storages = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in weights}
         if len(storages) != 1:
             # cuDNN does not take this network (of a dtype that it lacks, say), and torch computes without it.
@@ -56,9 +56,12 @@ def flat_weights(module: object, flattening: Flattening) -> list[tuple[Sequence[
     return [(weights, flat) for weights, flat in asked if flat is not None]
 
 
-def _empty_like(network: torch.nn.RNNBase) -> torch.nn.RNNBase:
-    """Return a network of the same shape and dtype without memory, of one of torch's own classes."""
-    kinds = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU, "RNN_TANH": torch.nn.RNN, "RNN_RELU": torch.nn.RNN}
+def _empty_like(network: torch.nn.RNNBase, device: torch.device) -> torch.nn.RNNBase:
+    """Return a network of the same shape and dtype on a device, of one of torch's own classes, with nothing filled in.
+
+    Made there and not moved there: what comes from the meta device imports SymPy, 4 s of a start on a slow host.
+    """
+    kinds = {"LSTM": _EmptyLstm, "GRU": _EmptyGru, "RNN_TANH": _EmptyRnn, "RNN_RELU": _EmptyRnn}
     projected = {"proj_size": network.proj_size} if network.mode == "LSTM" else {}
     made: torch.nn.RNNBase = kinds[network.mode](
         network.input_size,
@@ -66,8 +69,27 @@ def _empty_like(network: torch.nn.RNNBase) -> torch.nn.RNNBase:
         num_layers=network.num_layers,
         bias=network.bias,
         bidirectional=network.bidirectional,
-        device="meta",
+        device=device,
         dtype=next(network.parameters()).dtype,
         **projected,
     )
     return made
+
+
+class _Empty:
+    """Leaves out the numbers that torch fills networks with."""
+
+    def reset_parameters(self) -> None:
+        """Do nothing."""
+
+
+class _EmptyLstm(_Empty, torch.nn.LSTM):
+    pass
+
+
+class _EmptyGru(_Empty, torch.nn.GRU):
+    pass
+
+
+class _EmptyRnn(_Empty, torch.nn.RNN):
+    pass

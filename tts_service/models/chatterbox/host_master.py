@@ -11,7 +11,7 @@ import io
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import Enum
@@ -63,6 +63,17 @@ class _Piece:
     target: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Pieces that lie one after the other in the file and are read at once."""
+
+    pieces: tuple[_Piece, ...]
+
+    @property
+    def byte_count(self) -> int:
+        return sum(piece.byte_count for piece in self.pieces)
+
+
 def allocate_master(stored: Mapping[str, StoredTensor], form: RunningForm = AS_TRAINED) -> HostMaster:
     """Return memory for these tensors in this form, with nothing in it yet."""
     forms = {name: _form(name, each, form) for name, each in stored.items()}
@@ -106,19 +117,41 @@ def fill_master(
     unfit: dict[str, Unfit] = {}
     staging = threading.local()
     with ThreadPoolExecutor(reader_count(), thread_name_prefix="weights") as readers:
-        reads: dict[Future[Unfit | None], _Piece] = {
-            readers.submit(_read, file.fileno(), piece, staging): piece for piece in pieces
+        reads: dict[Future[dict[str, Unfit]], _Batch] = {
+            readers.submit(_read, file.fileno(), batch, staging): batch for batch in _batches(pieces)
         }
         try:
             for read in as_completed(reads):
-                problem = read.result()
-                if problem is not None:
-                    unfit.setdefault(reads[read].name, problem)
+                unfit |= read.result()
                 progress(reads[read].byte_count)
         except BaseException:
             readers.shutdown(wait=True, cancel_futures=True)
             raise
     return {name: unfit[name] for name in stored if name in unfit}
+
+
+def _batches(pieces: Sequence[_Piece]) -> Iterator[_Batch]:
+    """Yield pieces that follow each other in the file, of one type and up to READ_BYTES, together.
+
+    A network has a thousand small tensors: threads that each read one spend their time in waiting for Python's lock.
+    """
+    batch: list[_Piece] = []
+    for piece in sorted(pieces, key=lambda each: each.start_byte):
+        if batch and not _follows(batch, piece):
+            yield _Batch(tuple(batch))
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield _Batch(tuple(batch))
+
+
+def _follows(batch: Sequence[_Piece], piece: _Piece) -> bool:
+    last = batch[-1]
+    return (
+        piece.dtype == last.dtype
+        and piece.start_byte == last.start_byte + last.byte_count
+        and piece.start_byte + piece.byte_count - batch[0].start_byte <= READ_BYTES
+    )
 
 
 def _pieces(name: str, stored: StoredTensor, target: torch.Tensor) -> Iterator[_Piece]:
@@ -140,23 +173,30 @@ def _pieces(name: str, stored: StoredTensor, target: torch.Tensor) -> Iterator[_
         )
 
 
-def _read(descriptor: int, piece: _Piece, staging: threading.local) -> Unfit | None:
-    """Read one piece, and tell what is wrong with its values, if anything is."""
-    target = piece.target
-    straight = target.dtype == piece.dtype and target.is_contiguous()
-    values = target if straight else _staged(piece, staging)
-    _fill(descriptor, values, piece.start_byte)
-    if not straight:
-        target.copy_(values)
-    return _unfit(values, target.dtype)
+def _read(descriptor: int, batch: _Batch, staging: threading.local) -> dict[str, Unfit]:
+    """Read the pieces of a batch, and tell what is wrong with their values, if anything is."""
+    first, *others = batch.pieces
+    if not others and first.target.dtype == first.dtype and first.target.is_contiguous():
+        _fill(descriptor, first.target, first.start_byte)
+        return _unfit(batch, [first.target])
+    values = _staged(batch, staging)
+    _fill(descriptor, values, first.start_byte)
+    counts = [piece.byte_count // piece.dtype.itemsize for piece in batch.pieces]
+    parts = [
+        part.view(piece.target.shape) for part, piece in zip(torch.split(values, counts), batch.pieces, strict=True)
+    ]
+    for part, piece in zip(parts, batch.pieces, strict=True):
+        piece.target.copy_(part)
+    bound = min((piece.target.dtype for piece in batch.pieces), key=_largest)
+    return {} if _problem(values, bound) is None else _unfit(batch, parts)
 
 
-def _staged(piece: _Piece, staging: threading.local) -> torch.Tensor:
-    """Return this thread's own memory for a piece, which it keeps for the next ones."""
+def _staged(batch: _Batch, staging: threading.local) -> torch.Tensor:
+    """Return this thread's own memory for a batch (one dimension), which it keeps for the next ones."""
     held: torch.Tensor | None = getattr(staging, "memory", None)
-    if held is None or held.nbytes < piece.byte_count:
-        held = staging.memory = torch.empty(max(READ_BYTES, piece.byte_count), dtype=torch.uint8, device="cpu")
-    return held[: piece.byte_count].view(piece.dtype).view(piece.target.shape)
+    if held is None or held.nbytes < batch.byte_count:
+        held = staging.memory = torch.empty(max(READ_BYTES, batch.byte_count), dtype=torch.uint8, device="cpu")
+    return held[: batch.byte_count].view(batch.pieces[0].dtype)
 
 
 def _fill(descriptor: int, values: torch.Tensor, start_byte: int) -> None:
@@ -168,12 +208,22 @@ def _fill(descriptor: int, values: torch.Tensor, start_byte: int) -> None:
         window, start_byte = window[count:], start_byte + count
 
 
-def _unfit(values: torch.Tensor, running: torch.dtype) -> Unfit | None:
+def _unfit(batch: _Batch, parts: Sequence[torch.Tensor]) -> dict[str, Unfit]:
+    """Return what is wrong with the values of each tensor of a batch."""
+    found = ((piece.name, _problem(part, piece.target.dtype)) for piece, part in zip(batch.pieces, parts, strict=True))
+    return {name: problem for name, problem in found if problem is not None}
+
+
+def _problem(values: torch.Tensor, running: torch.dtype) -> Unfit | None:
     """Look at the extremes: NaN is passed on by both, and no copy of the values is made."""
     if not values.dtype.is_floating_point:
         return None
     low, high = (float(each) for each in torch.aminmax(values))
     if not (math.isfinite(low) and math.isfinite(high)):
         return Unfit.NOT_FINITE
-    bound = torch.finfo(running).max
+    bound = _largest(running)
     return None if -bound <= low and high <= bound else Unfit.TOO_LARGE
+
+
+def _largest(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).max if dtype.is_floating_point else math.inf

@@ -4,8 +4,9 @@
 alone and again whenever it is wanted, which is what a return from DISK is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -24,6 +25,7 @@ from tts_service.models.chatterbox.host_master import (
 )
 from tts_service.models.chatterbox.layout import CONDITIONALS_FILE, LAYOUTS, ModelLayout, ModuleFile, build_network
 from tts_service.models.chatterbox.network_size import NetworkSize
+from tts_service.models.chatterbox.read_ahead import Progress, ReadAhead
 from tts_service.models.chatterbox.running_form import AS_TRAINED, RunningForm
 from tts_service.models.chatterbox.t3_network import T3, UNUSED_SHAPES
 from tts_service.models.chatterbox.tokenizer_files import tokenizer_problems
@@ -37,10 +39,6 @@ from tts_service.models.chatterbox.weight_file import (
 )
 from tts_service.models.chatterbox.weight_problems import WeightProblem, refuse_problems
 from tts_service.types import ModuleName
-
-Progress = Callable[[int, int], None]
-"""Takes the bytes that are done, and all that there are."""
-
 
 _WIDE_KEYS = ("speech_head.weight", "speech_emb.weight")
 """Names of T3's whose last dimension is its width."""
@@ -63,15 +61,18 @@ def no_progress(done_bytes: int, total_bytes: int) -> None:
 class ModelWeights:
     """A folder whose every file has been checked against the networks of its model and size.
 
-    `forms` are those of the modules that are to run in another than they were trained in.
+    `forms` are those of the modules that are to run in another than they were trained in. `networks` were built for the
+    check, and are there for the first load. `ahead` may have begun to read.
     """
 
     folder: Path
     layout: ModelLayout
     size: NetworkSize
-    stored: Mapping[ModuleName, Mapping[str, StoredTensor]]
+    stored: dict[ModuleName, Mapping[str, StoredTensor]]
     build: NetworkBuilder = build_network
     forms: Mapping[ModuleName, RunningForm] = field(default_factory=dict)
+    networks: dict[ModuleName, torch.nn.Module] = field(default_factory=dict)
+    ahead: ReadAhead | None = None
 
     def __repr__(self) -> str:
         return f"<ModelWeights {self.layout.model} {self.size.value} in {self.folder}>"
@@ -111,8 +112,12 @@ class ModelWeights:
         self, module: ModuleName, *, progress: Progress = no_progress
     ) -> tuple[torch.nn.Module, HostMaster]:
         """Return a module and the memory that its tensors are views of; raises as `load` does."""
-        network = self.build(module, self.layout.model, self.size)
-        master = self.read_master(module, progress=progress)
+        network = self.networks.pop(module, None)
+        if network is None:
+            network = self.build(module, self.layout.model, self.size)
+        master = None if self.ahead is None else self.ahead.take(module, progress)
+        if master is None:
+            master = self.read_master(module, progress=progress)
         network.load_state_dict(master.tensors, strict=False, assign=True)
         _form_tables(network, self.form(module), master)
         network.requires_grad_(requires_grad=False)
@@ -122,27 +127,35 @@ class ModelWeights:
     def read_master(self, module: ModuleName, *, progress: Progress = no_progress) -> HostMaster:
         """Return a module's weights in host memory, by the network's names; raises as `load` does."""
         place = self.layout.module_file(module)
-        master = allocate_master(self.stored[module], self.form(module))
-        refuse_problems(self.folder, self._fill(place, master, progress))
-        return master
+        return _read(self.folder, place, self.stored[module], self.form(module), progress)
 
-    def _fill(self, place: ModuleFile, master: HostMaster, progress: Progress) -> list[WeightProblem]:
-        stored, total_bytes, done_bytes = self.stored[place.module], self.byte_count(place.module), 0
 
-        def told(byte_count: int) -> None:
-            nonlocal done_bytes
-            done_bytes += byte_count
-            progress(done_bytes, total_bytes)
+def _read(
+    folder: Path, place: ModuleFile, stored: Mapping[str, StoredTensor], form: RunningForm, progress: Progress
+) -> HostMaster:
+    master = allocate_master(stored, form)
+    refuse_problems(folder, _fill(folder / place.file, place, stored, master, progress))
+    return master
 
-        path = self.folder / place.file
-        try:
-            with path.open("rb", buffering=0) as file:
-                unfit = fill_master(file, stored, master, told)
-        except OSError as error:
-            return [file_problem(path, error)]
-        except EndOfFileError:
-            return [WeightProblem(file=place.file, what="has become shorter since it was checked")]
-        return [_problem(place, name, each) for name, each in unfit.items()]
+
+def _fill(
+    path: Path, place: ModuleFile, stored: Mapping[str, StoredTensor], master: HostMaster, progress: Progress
+) -> list[WeightProblem]:
+    total_bytes, done_bytes = sum(each.byte_count for each in stored.values()), 0
+
+    def told(byte_count: int) -> None:
+        nonlocal done_bytes
+        done_bytes += byte_count
+        progress(done_bytes, total_bytes)
+
+    try:
+        with path.open("rb", buffering=0) as file:
+            unfit = fill_master(file, stored, master, told)
+    except OSError as error:
+        return [file_problem(path, error)]
+    except EndOfFileError:
+        return [WeightProblem(file=place.file, what="has become shorter since it was checked")]
+    return [_problem(place, name, each) for name, each in unfit.items()]
 
 
 def _form_tables(network: torch.nn.Module, form: RunningForm, master: HostMaster) -> None:
@@ -158,28 +171,49 @@ def open_weights(
     *,
     forms: Mapping[ModuleName, RunningForm] = MappingProxyType({}),
     build: NetworkBuilder = build_network,
+    ahead: ReadAhead | None = None,
 ) -> ModelWeights:
     """Check a folder and return what modules are loaded from; the size (full or tiny) is read from T3's file.
 
-    `forms` are those that modules are to run in; one that is not named runs as it was trained.
+    `forms` are those that modules are to run in; one that is not named runs as it was trained. `ahead` begins to read
+    each module as soon as it has been checked; otherwise only headers and the tokenizer are read.
 
-    Reads no weights, only headers and the tokenizer. Raises BadWeightsError with everything that is wrong.
+    Raises BadWeightsError with everything that is wrong.
     """
     layout = LAYOUTS[model]
     files = {file: _stored(folder / file) for file in layout.weight_files}
     size = _size(files[layout.module_file(T3).file])
+    weights = ModelWeights(folder=folder, layout=layout, size=size, stored={}, forms=forms, build=build, ahead=ahead)
     problems = [each for each in files.values() if isinstance(each, WeightProblem)]
-    stored: dict[ModuleName, Mapping[str, StoredTensor]] = {}
-    for file, content in files.items():
-        if isinstance(content, WeightProblem):
-            continue
-        wanted = {place: build(place.module, model, size).state_dict() for place in layout.modules_in(file)}
-        problems += _file_problems(wanted, content)
-        stored |= {place.module: _own(place, each, content) for place, each in wanted.items()}
-    problems += tokenizer_problems(folder, layout)
-    problems += conditionals_problems(folder / CONDITIONALS_FILE)
-    refuse_problems(folder, problems)
-    return ModelWeights(folder=folder, layout=layout, size=size, stored=stored, forms=forms, build=build)
+    try:
+        for file, content in files.items():
+            if not isinstance(content, WeightProblem):
+                problems += _checked(weights, file, content, reads=not problems)
+        problems += tokenizer_problems(folder, layout)
+        problems += conditionals_problems(folder / CONDITIONALS_FILE)
+        refuse_problems(folder, problems)
+    except BaseException:
+        if ahead is not None:
+            ahead.end()
+        raise
+    return weights
+
+
+def _checked(
+    weights: ModelWeights, file: str, content: Mapping[str, StoredTensor], *, reads: bool
+) -> list[WeightProblem]:
+    """Build the networks of a file's modules, note what each has there, and return what is wrong with the file."""
+    wanted: dict[ModuleFile, Mapping[str, torch.Tensor]] = {}
+    problems: list[WeightProblem] = []
+    for place in weights.layout.modules_in(file):
+        network = weights.networks[place.module] = weights.build(place.module, weights.layout.model, weights.size)
+        wanted[place] = network.state_dict()
+        problems += module_problems(place, wanted[place], content)
+        own = weights.stored[place.module] = _own(place, wanted[place], content)
+        if weights.ahead is not None and reads and not problems:
+            read = partial(_read, weights.folder, place, own, weights.form(place.module))
+            weights.ahead.begin(place.module, read)
+    return [*problems, *surplus_problems(wanted, content)]
 
 
 def _stored(path: Path) -> Mapping[str, StoredTensor] | WeightProblem:
@@ -196,14 +230,6 @@ def _size(content: Mapping[str, StoredTensor] | WeightProblem) -> NetworkSize:
     tiny_width = UNUSED_SHAPES[NetworkSize.TINY][1]
     is_tiny = any(name in content and content[name].shape[1:] == (tiny_width,) for name in _WIDE_KEYS)
     return NetworkSize.TINY if is_tiny else NetworkSize.FULL
-
-
-def _file_problems(
-    wanted: Mapping[ModuleFile, Mapping[str, torch.Tensor]], content: Mapping[str, StoredTensor]
-) -> Iterator[WeightProblem]:
-    for place, tensors in wanted.items():
-        yield from module_problems(place, tensors, content)
-    yield from surplus_problems(wanted, content)
 
 
 def _own(

@@ -13,7 +13,8 @@ from typing import Any, Final
 from tts_service.errors import StartupError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import CANGJIE_FILE, LAYOUTS
-from tts_service.models.chatterbox.upstream import quiet, upstream
+from tts_service.models.chatterbox.turbo_tokenizer import turbo_tokenizer
+from tts_service.models.chatterbox.upstream import upstream
 
 SEGMENTER_PACKAGE: Final = "spacy_pkuseg"
 SEGMENTER_MODEL: Final = "spacy_ontonotes"
@@ -28,35 +29,23 @@ def is_importable(package: str) -> bool:
 
 
 def load_text_tokenizer(folder: Path, model: ChatterboxModel, *, importable: Importable = is_importable) -> Any:
-    """Return upstream's tokenizer: `EnTokenizer`, `MTLTokenizer`, or transformers' for Turbo.
+    """Return upstream's tokenizer: `EnTokenizer` or `MTLTokenizer`; for Turbo one that gives its ids.
 
     The folder has been checked (`open_weights`). Raises StartupError if it has changed since.
     """
     path = folder / LAYOUTS[model].tokenizer_files[0]
-    made = upstream("models.tokenizers.tokenizer")
     try:
         match model:
             case ChatterboxModel.ENGLISH:
-                return made.EnTokenizer(str(path))
+                return upstream("models.tokenizers.tokenizer").EnTokenizer(str(path))
             case ChatterboxModel.MULTILINGUAL:
-                return _multilingual(made, path, importable)
+                return _multilingual(upstream("models.tokenizers.tokenizer"), path, importable)
             case ChatterboxModel.TURBO:
                 return turbo_tokenizer(folder)
     except StartupError:
         raise
     except Exception as error:  # The tokenizers' reader, in another language, raises nothing narrower.
         raise StartupError(f"{path}: cannot be read as a tokenizer ({error})") from error
-
-
-def turbo_tokenizer(folder: Path) -> Any:
-    """Return transformers' tokenizer of a folder; no code of the folder's is run, and nobody is asked for more."""
-    with quiet():
-        from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds, as upstream does.
-
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def cangjie_codes(path: Path) -> dict[str, str]:

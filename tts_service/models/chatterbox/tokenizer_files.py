@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import ModelLayout
-from tts_service.models.chatterbox.text_tokenizers import turbo_tokenizer
+from tts_service.models.chatterbox.turbo_tokenizer import turbo_tokenizer
 from tts_service.models.chatterbox.weight_problems import WeightProblem
 
 EDGE_TOKENS: Final = {"[START]": 255, "[STOP]": 0}

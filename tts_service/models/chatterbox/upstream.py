@@ -25,6 +25,10 @@ _LATE_PACKAGES: Final = (
 )
 """Packages whose `__init__` imports what no network needs; each stands behind those around it."""
 
+_BESIDE: Final[dict[str, dict[str, str]]] = {"scipy.signal": {"get_window": "windows"}, "torchaudio": {}, "onnx": {}}
+"""Others' packages that upstream's networks want one name of (the vocoder's window), or none."""
+
+_NETWORKS: Final = ("chatterbox.models.s3gen.", "chatterbox.models.s3tokenizer.", "s3tokenizer")
 _FLOW: Final = "chatterbox.models.s3gen."
 _DIFFUSERS: Final = "diffusers.utils.torch_utils"
 _NOT_FOR_DIFFUSERS: Final = ("transformers", "torch._dynamo")
@@ -34,8 +38,8 @@ _NOT_FOR_DIFFUSERS: Final = ("transformers", "torch._dynamo")
 def upstream(name: str) -> ModuleType:
     """Return a module of upstream's package, such as `upstream("models.s3gen.flow")`.
 
-    Only what the module itself imports is imported: seconds for the vocoder (SciPy) and the flow (diffusers), and more
-    for `models.t3` (transformers) and `models.s3gen.utils.mel` (librosa), which no start needs.
+    Only what the module itself imports is imported: half a second for the vocoder (SciPy) and the flow (diffusers), and
+    seconds for `models.t3` (transformers) and `models.s3gen.utils.mel` (librosa), which no start needs.
     """
     return late_import(f"chatterbox.{name}")
 
@@ -51,6 +55,9 @@ def late_import(name: str) -> ModuleType:
         for package in _LATE_PACKAGES:
             if name.startswith(f"{package}."):
                 settle_package(package)
+        if name.startswith(_NETWORKS):
+            for package, homes in _BESIDE.items():
+                settle_package(package, homes)
         if name.startswith(_FLOW):
             _settle_diffusers()
         return importlib.import_module(name)
@@ -79,15 +86,20 @@ def without_weights(device: str = "meta") -> Iterator[None]:
     On the CPU, for constructors that compute tables, weights take addresses and no more until somebody writes to them:
     what is built there goes to the meta device at once.
     """
-    with quiet(), torch.device(device), _NothingDrawn():
+    with quiet(), torch.device(device), _NothingDrawn(keeps_tables=device != "meta"):
         yield
 
 
 class _NothingDrawn(TorchFunctionMode):
     """Leaves out what fills weights while networks are built; torch asks it before every function.
 
-    On the meta device, random numbers and the norms of weights would import torch's compiler and SymPy, and take 4 s.
+    On the meta device, random numbers, identities and the norms of weights would import torch's compiler and SymPy, and
+    take 4 s. Identities are left as they are with `keeps_tables`: elsewhere they may be meant to stay.
     """
+
+    def __init__(self, *, keeps_tables: bool) -> None:
+        super().__init__()
+        self._keeps_tables = keeps_tables
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -100,6 +112,8 @@ class _NothingDrawn(TorchFunctionMode):
         if func is torch.norm_except_dim:
             weight, _, kept = args
             return weight.new_empty([size if at == kept else 1 for at, size in enumerate(weight.shape)])
+        if func is torch.eye and not self._keeps_tables:
+            return torch.empty(args[0], args[-1], **named)
         return func(*args, **named)
 
 
