@@ -12,12 +12,12 @@ Python's lock) tells what of it is lost to whoever speaks. Nothing here needs a 
 import argparse
 import asyncio
 import json
-import os
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,12 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
+from benchmarks.free_driver import FreeDriver
 from benchmarks.restless import restless
 from benchmarks.spread import spread_of
 from benchmarks.unnoticed_moves import Many
 from tests.fakes.fake_device import FakeDevice
+from tts_service.__main__ import SWITCH_SECONDS
 from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.config import ServiceConfig
@@ -49,10 +51,6 @@ from tts_service.residency.types import Device, Tier
 from tts_service.types import ModuleName
 
 MIB: Final = 1 << 20
-GRANULE_BYTES: Final = 2 * MIB
-BUS_BYTES_PER_SECOND: Final = 54e9
-"""Of pinned copies to an H100."""
-
 SPEECH_MIB: Final = (1016, 8, 215, 80, 60, 9)
 """What speech holds, beside what moves: T3, its scratch memory, flow, vocoder, sound's scratch memory, mark."""
 
@@ -61,115 +59,23 @@ STEP_PYTHON: Final = 400
 """Rounds of a loop: about 20 microseconds of Python between two calls, as between two launches."""
 
 
-class FreeDriver:
-    """Memory that costs nothing. `calls` counts by name what a GPU's driver would be asked."""
-
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.granularity_bytes = GRANULE_BYTES
-        self.calls: Counter[str] = Counter()
-        self._next_address = 1 << 40
-        self._copied_seconds = 0.0
-        self._nowhere = os.open(os.devnull, os.O_WRONLY)
-
-    def __repr__(self) -> str:
-        return f"<FreeDriver {self.calls.total()} calls>"
-
-    def make_current(self) -> None:
-        """Do nothing, as often as the driver would."""
-        self._called("make_current")
-
-    def reserve(self, byte_count: int) -> int:
-        """Return addresses that nobody reads."""
-        self._next_address += byte_count
-        return self._next_address - byte_count
-
-    def free_addresses(self, address: int, byte_count: int) -> None:
-        """Do nothing."""
-
-    def create(self, byte_count: int) -> int:
-        """Return a handle."""
-        self._called("create")
-        return byte_count
-
-    def map(self, address: int, byte_count: int, handle: int) -> None:
-        """Do nothing."""
-        self._called("map")
-
-    def set_access(self, address: int, byte_count: int) -> None:
-        """Do nothing."""
-        self._called("set_access")
-
-    def unmap(self, address: int, byte_count: int) -> None:
-        """Do nothing."""
-        self._called("unmap")
-
-    def release(self, handle: int) -> None:
-        """Do nothing."""
-        self._called("release")
-
-    def register(self, host_address: int, byte_count: int) -> None:
-        """Do nothing."""
-
-    def unregister(self, host_address: int) -> None:
-        """Do nothing."""
-
-    def copy(self, address: int, host_address: int, byte_count: int) -> None:
-        """Let the bus be busy for as long as the bytes take."""
-        self._called("copy")
-        self._copied_seconds = max(time.monotonic(), self._copied_seconds) + byte_count / BUS_BYTES_PER_SECOND
-
-    def copied(self) -> "FreeEvent":
-        """Return when the bus is free."""
-        self._called("event")
-        return FreeEvent(self, self._copied_seconds)
-
-    def used(self) -> "FreeEvent":
-        """Return now."""
-        return FreeEvent(self, 0.0)
-
-    def waited(self) -> None:
-        """Count a wait for an event."""
-        self._called("wait")
-
-    def _called(self, name: str) -> None:
-        self.calls[name] += 1
-        os.write(self._nowhere, b"-")  # As short a call as there is that gives Python's lock away.
-
-
-class FreeEvent:
-    """A moment of the clock."""
-
-    stream_key = 0
-
-    def __init__(self, driver: FreeDriver, end_seconds: float) -> None:
-        self._driver = driver
-        self._end_seconds = end_seconds
-
-    def __repr__(self) -> str:
-        return f"<FreeEvent at {self._end_seconds}>"
-
-    def wait(self) -> None:
-        """Sleep until then."""
-        self._driver.waited()
-        time.sleep(max(0.0, self._end_seconds - time.monotonic()))
-
-    def hold_stream(self) -> None:
-        """Do nothing."""
-
-
 class Speaking(threading.Thread):
-    """Some Python and then a call without its lock, again and again: what a thread does that launches kernels."""
+    """Some Python and then a call without its lock, again and again: what a thread does that launches kernels.
+
+    `waited_share` is the part of its time in which it neither ran nor stood in line for a core: it waited for the lock.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="speaking")
         self.steps: list[float] = []
+        self.waited_share = 0.0
         self._ends = threading.Event()
 
     def run(self) -> None:
         """Step until told to stop."""
         values = torch.zeros(4096)
-        before = time.perf_counter()
+        began, ran = time.perf_counter(), _ran_seconds()
+        before = began
         while not self._ends.is_set():
             for _ in range(STEP_PYTHON):
                 pass
@@ -177,11 +83,19 @@ class Speaking(threading.Thread):
             now = time.perf_counter()
             self.steps.append(now - before)
             before = now
+        passed = before - began
+        self.waited_share = max(0.0, passed - (_ran_seconds() - ran)) / passed
 
     def end(self) -> None:
         """Stop, and wait for it."""
         self._ends.set()
         self.join()
+
+
+def _ran_seconds() -> float:
+    """Return how long this thread has had a core, or stood in line for one."""
+    task = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+    return sum(int(each) for each in task.read_text(encoding="ascii").split()[:2]) / 1e9
 
 
 @contextmanager
@@ -190,7 +104,9 @@ def served(driver: FreeDriver) -> Iterator[tuple[Path, ResidencyManager]]:
     sizes = {**{f"speech {number}": mib for number, mib in enumerate(SPEECH_MIB)}, **ENCODERS}
     manager = ResidencyManager(
         [
-            ModuleSpec(name=ModuleName(name), load=partial(Many, mib * MIB), home_bytes=0, rests_at_home=name not in ENCODERS)
+            ModuleSpec(
+                name=ModuleName(name), load=partial(Many, mib * MIB), home_bytes=0, rests_at_home=name not in ENCODERS
+            )
             for name, mib in sizes.items()
         ],
         mover=Mover(
@@ -219,7 +135,12 @@ def _heard(manager: ResidencyManager) -> Iterator[None]:
     """Let health listen in an event loop, as the service's does."""
     loop = asyncio.new_event_loop()
     health = ModuleHealth(manager.broken_modules, lambda _: None)
-    unsubscribe = manager.subscribe(lambda: loop.call_soon_threadsafe(health.check) and None)
+
+    def modules_changed() -> None:
+        if health.differs():
+            loop.call_soon_threadsafe(health.check)
+
+    unsubscribe = manager.subscribe(modules_changed)
     thread = threading.Thread(target=loop.run_forever, name="event loop")
     thread.start()
     try:
@@ -244,35 +165,34 @@ def measured(seconds: float) -> dict[str, Any]:
             moves, spent = _moves(manager) - before, _thread_seconds()
             cpu, passed = time.process_time() - cpu, time.monotonic() - since
             calls = driver.calls - calls
-            before, moving = _moves(manager), _spoken(seconds)
-            spoken_moves = _moves(manager) - before
+            with manager.claim([name for name in manager.modules if name not in ENCODERS]):
+                before, moving = _moves(manager), _spoken(seconds)
+                spoken_moves = _moves(manager) - before
     parts: Counter[str] = Counter()
     for name, used in spent.items():
         parts[_part(name)] += used - began.get(name, 0.0)
     found = {name: 1e6 * used / moves for name, used in parts.items()}
-    lost_seconds = seconds * (1 - len(moving) / len(still))
     return {
         "moves_per_second": moves / passed,
         "parts_us": {**found, "gRPC's own threads": 1e6 * (cpu - sum(parts.values())) / moves},
         "all_us": 1e6 * cpu / moves,
         "python_us": sum(found.values()),
         "driver_calls": {name: count / moves for name, count in calls.items()},
-        "lost_us": 1e6 * lost_seconds / spoken_moves,
-        "step": {"still": _spread(still), "moving": _spread(moving), "moves_per_second": spoken_moves / seconds},
+        "speaking": {"still": _told(still), "moving": _told(moving), "moves_per_second": spoken_moves / seconds},
     }
 
 
-def _spread(steps: list[float]) -> dict[str, float]:
-    spread = spread_of(steps)
-    return {"p50_us": 1e3 * spread.p50, "p99_us": 1e3 * spread.p99, "worst_us": 1e3 * spread.worst}
+def _told(speaking: Speaking) -> dict[str, float]:
+    spread = spread_of(speaking.steps)
+    return {"p50_us": 1e3 * spread.p50, "p99_us": 1e3 * spread.p99, "waited_percent": 100 * speaking.waited_share}
 
 
-def _spoken(seconds: float) -> list[float]:
+def _spoken(seconds: float) -> Speaking:
     speaking = Speaking()
     speaking.start()
     time.sleep(seconds)
     speaking.end()
-    return speaking.steps
+    return speaking
 
 
 def _moves(manager: ResidencyManager) -> int:
@@ -293,6 +213,7 @@ def _part(thread: str) -> str:
 
 def main() -> int:
     """Measure and print."""
+    sys.setswitchinterval(SWITCH_SECONDS)  # As the service does.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--json", action="store_true")
@@ -308,11 +229,14 @@ def main() -> int:
     for name, value in sorted(found["parts_us"].items(), key=lambda each: -each[1]):
         print(f"  {value:8.1f} {name}")
     print(f"  {found['python_us']:8.1f} in Python's threads, {found['all_us']:.1f} in all")
-    print(f"  {found['lost_us']:8.1f} lost to a thread that speaks, at {found['step']['moves_per_second']:.0f} a second")
     for state in ("still", "moving"):
-        each = found["step"][state]
-        print(f"  its step, {state:7}: p50 {each['p50_us']:.1f} p99 {each['p99_us']:.1f} worst {each['worst_us']:.0f}")
-    print("calls of the driver a move:", ", ".join(f"{name} {count:.2f}" for name, count in found["driver_calls"].items()))
+        each = found["speaking"][state]
+        print(f"speaking, {state:6}: waits {each['waited_percent']:.2f} % of its time for Python's lock,", end=" ")
+        print(f"a step takes {each['p50_us']:.1f} us, p99 {each['p99_us']:.1f}")
+    print(f"  beside {found['speaking']['moves_per_second']:.0f} moves a second")
+    print(
+        "calls of the driver a move:", ", ".join(f"{name} {count:.2f}" for name, count in found["driver_calls"].items())
+    )
     return 0
 
 
