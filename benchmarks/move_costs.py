@@ -178,13 +178,18 @@ def measured(seconds: float) -> dict[str, Any]:
         "all_us": 1e6 * cpu / moves,
         "python_us": sum(found.values()),
         "driver_calls": {name: count / moves for name, count in calls.items()},
-        "speaking": {"still": _told(still), "moving": _told(moving), "moves_per_second": spoken_moves / seconds},
+        "speaking": {"still": _told(still, 0, seconds), "moving": _told(moving, spoken_moves, seconds)},
     }
 
 
-def _told(speaking: Speaking) -> dict[str, float]:
+def _told(speaking: Speaking, moves: int, seconds: float) -> dict[str, float]:
     spread = spread_of(speaking.steps)
-    return {"p50_us": 1e3 * spread.p50, "p99_us": 1e3 * spread.p99, "waited_percent": 100 * speaking.waited_share}
+    return {
+        "p50_us": 1e3 * spread.p50,
+        "p99_us": 1e3 * spread.p99,
+        "waited_percent": 100 * speaking.waited_share,
+        "moves_per_second": moves / seconds,
+    }
 
 
 def _spoken(seconds: float) -> Speaking:
@@ -211,6 +216,22 @@ def _part(thread: str) -> str:
     return {"MainThread": "this benchmark"}.get(thread, "gRPC's queue" if "_serve" in thread else thread)
 
 
+def print_found(found: dict[str, Any]) -> None:
+    """Print what was measured, part by part."""
+    rate, python_us = found["moves_per_second"], found["python_us"]
+    print(f"{rate:.0f} moves a second while nobody speaks; microseconds on a core a move:")
+    for name, value in sorted(found["parts_us"].items(), key=lambda each: -each[1]):
+        print(f"  {value:8.1f} {name}")
+    print(f"  {python_us:8.1f} in Python's threads, {found['all_us']:.1f} in all")
+    for state, each in found["speaking"].items():
+        beside = each["moves_per_second"]
+        print(f"speaking, {state}: {beside:.0f} moves a second, {python_us * beside / 1e4:.1f} % of a core;", end=" ")
+        print(f"waits {each['waited_percent']:.2f} % of its time for Python's lock,", end=" ")
+        print(f"a step takes {each['p50_us']:.1f} us, p99 {each['p99_us']:.1f}")
+    calls = ", ".join(f"{name} {count:.2f}" for name, count in found["driver_calls"].items())
+    print(f"calls of the driver a move: {calls}")
+
+
 def main() -> int:
     """Measure and print."""
     sys.setswitchinterval(SWITCH_SECONDS)  # As the service does.
@@ -225,18 +246,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(found, indent=1))
         return 0
-    print(f"{found['moves_per_second']:.0f} moves a second; microseconds on a core a move:")
-    for name, value in sorted(found["parts_us"].items(), key=lambda each: -each[1]):
-        print(f"  {value:8.1f} {name}")
-    print(f"  {found['python_us']:8.1f} in Python's threads, {found['all_us']:.1f} in all")
-    for state in ("still", "moving"):
-        each = found["speaking"][state]
-        print(f"speaking, {state:6}: waits {each['waited_percent']:.2f} % of its time for Python's lock,", end=" ")
-        print(f"a step takes {each['p50_us']:.1f} us, p99 {each['p99_us']:.1f}")
-    print(f"  beside {found['speaking']['moves_per_second']:.0f} moves a second")
-    print(
-        "calls of the driver a move:", ", ".join(f"{name} {count:.2f}" for name, count in found["driver_calls"].items())
-    )
+    print_found(found)
     return 0
 
 

@@ -190,7 +190,7 @@ def _restores(
 ) -> tuple[tuple[Move, ...], tuple[PendingMove, ...], tuple[PendingMove, ...]]:
     """Split those who come into those who set out now, those who wait for room, and those who pause."""
     occupied = occupied_bytes(situation)
-    paused = is_paused(situation, now_seconds=now_seconds)
+    paused = False
     moves: list[Move] = []
     blocked: list[PendingMove] = []
     pausing: list[PendingMove] = []
@@ -202,7 +202,7 @@ def _restores(
         unhurried = pauses(situation, residence, authority)
         if module not in plan.planned or (limit is not None and occupied + residence.home_bytes > limit):
             blocked.append(PendingMove(module=module, tier=situation.home, reason=BUDGET))
-        elif unhurried and paused:
+        elif unhurried and (paused or is_paused(situation, now_seconds=now_seconds)):
             pausing.append(PendingMove(module=module, tier=situation.home, reason=MOVING))
         else:
             moves.append(Move(module=module, source=residence.tier, target=situation.home, authority=authority))
@@ -258,7 +258,8 @@ def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[Mod
 
 
 def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:
-    targets = ((residence.module, destination(situation, residence)) for residence in situation.residences)
+    moving = (residence for residence in situation.residences if residence.state is not ModuleState.RESTING)
+    targets = ((residence.module, destination(situation, residence)) for residence in moving)
     return tuple(
         PendingMove(module=module, tier=target, reason=MOVING) for module, target in targets if target is not None
     )

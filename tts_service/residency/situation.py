@@ -152,6 +152,8 @@ def restored_from(situation: Situation, residence: Residence) -> Tier:
 
 def comes_home(situation: Situation, residence: Residence) -> bool:
     """Tell whether a module is on its way home."""
+    if residence.state is ModuleState.RESTING:
+        return False
     return destination(situation, residence) is situation.home
 
 
