@@ -144,16 +144,18 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
     What two halves of the same state differ by is the measurement's own noise.
     """
     gaps: dict[str, list[float]] = {"away": [], "home": [], "moving": []}
+    rates: list[float] = []
     for _ in range(turns):
         for state, tier in (("away", "host"), ("home", "device")):
             await asyncio.to_thread(served.place, ENCODERS, tier if torch.cuda.is_available() else "host")
             gaps[state] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
         moving = restless(str(served.both.control_socket), ENCODERS, home_and_away())
-        await asyncio.to_thread(moving.__enter__)
+        rate = await asyncio.to_thread(moving.__enter__)
         try:
             gaps["moving"] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
         finally:
             await asyncio.to_thread(moving.__exit__, None, None, None)
+        rates += rate
     await asyncio.to_thread(served.place, ENCODERS, None)
     figures = {state: Figures.of_seconds(each).fields() for state, each in gaps.items()}
     halves = [Figures.of_seconds(each).p99_ms for each in (gaps["away"][::2], gaps["away"][1::2])]
@@ -161,6 +163,7 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
     return {
         "gaps": figures,
         "offload_ratio": medians["away"] / medians["home"],
+        "moves_per_second": statistics.mean(rates),
         "moves_p99_ratio": figures["moving"]["p99_ms"] / figures["away"]["p99_ms"],
         "noise_p99_ratio": max(halves) / min(halves),
     }

@@ -7,6 +7,7 @@ import argparse
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,19 +17,24 @@ from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
 
 
 @contextmanager
-def restless(control_socket: str, modules: Sequence[str], tiers: Sequence[str]) -> Iterator[None]:
-    """Let modules move between these tiers all the while, from their first move on."""
+def restless(control_socket: str, modules: Sequence[str], tiers: Sequence[str]) -> Iterator[list[float]]:
+    """Let modules move between these tiers all the while, from their first move on.
+
+    What it gives is how many moves there were a second, once it has ended.
+    """
     command = [sys.executable, "-m", "benchmarks.restless", control_socket, *modules, "--tiers", *tiers]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()  # It moves.
+    began, rates = time.monotonic(), list[float]()
     try:
-        yield
+        yield rates
     finally:
         process.terminate()
         rest, _ = process.communicate(timeout=30)
     if process.returncode or not rest.strip():
         raise RuntimeError(f"modules did not move: exit status {process.returncode}")
+    rates.append(int(rest) / (time.monotonic() - began))
 
 
 def main() -> int:

@@ -169,7 +169,8 @@ class Service:
         health = ModuleHealth(self._broken_modules, self._tell_health)
 
         def modules_changed() -> None:
-            loop.call_soon_threadsafe(health.check)
+            if health.differs():
+                loop.call_soon_threadsafe(health.check)
 
         self._stack.callback(self._residency.subscribe(modules_changed))
         assert self._control is not None

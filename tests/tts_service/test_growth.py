@@ -13,6 +13,7 @@ from tts_service.abandonment import StepAbandonedError
 from tts_service.engine import Engine
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.growth import RoomWantedError
+from tts_service.residency.pauses import PAUSE_SECONDS
 from tts_service.residency.types import Directive, Placement, Tier
 from tts_service.speech.speech_model import Lane, Modules
 from tts_service.types import ModuleName
@@ -109,7 +110,7 @@ def test_room_that_is_kept_is_nobody_elses() -> None:
         without = _at_home(served)
         room.release()
         room.release()
-        served.settle(seconds=0.0)
+        served.settle(seconds=PAUSE_SECONDS)
 
     assert ({A, B, C, SCRATCH}, {A, B, C, D, SCRATCH}) == (without, _at_home(served))
 

@@ -9,6 +9,7 @@ from tests.fakes.fake_modules import PROCESS_BYTES, FakeModules, fake_residency
 from tests.fakes.manual_clock import ManualClock
 from tts_service.residency.history import Phase
 from tts_service.residency.manager import ResidencyManager
+from tts_service.residency.move_notes import NOTES_SECONDS
 from tts_service.residency.types import Authority, Directive, ModuleState, ModuleStatus, Placement, Tier
 from tts_service.types import ModuleName
 
@@ -125,13 +126,16 @@ def test_manager_shows_tiers_leases_and_bytes(manager: ResidencyManager) -> None
     assert "<Residency a=host b=host c=host(evicting) | 2 leases | 60 of 40 MiB>" == shown
 
 
-def test_move_is_logged_once_with_everything(manager: ResidencyManager) -> None:
+def test_move_is_logged_once_with_everything(manager: ResidencyManager, clock: ManualClock) -> None:
     """One event for each move: what, from where, to where, how much, how long, and on whose word."""
+    clock.advance(NOTES_SECONDS)
+    manager.make_moves()
     manager.set_directive(_away(A))
     with capture_logs() as logs:
-        manager.make_moves()
-        manager.prepare({A})
-        manager.make_moves()
+        for _ in range(2):
+            clock.advance(NOTES_SECONDS)
+            manager.make_moves()
+            manager.prepare({A})
     common = {"event": "module_moved", "log_level": "info", "module": "a", "bytes": SIZES["a"]}
 
     assert [

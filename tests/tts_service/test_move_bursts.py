@@ -1,6 +1,7 @@
 """Moves that follow each other: the bus has no rest between them, and what is to be told of them waits for the last."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tests.fakes.served_arenas import SCRATCH, Served
 from tests.fakes.torch_networks import MAKERS, NETWORKS, weights_of
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 from tts_service.residency.memory_sampler import FRESH_SECONDS
-from tts_service.residency.move_notes import MOST_NOTES, MoveNotes
+from tts_service.residency.move_notes import MOST_NOTES, NOTES_SECONDS, MoveNotes
 from tts_service.residency.scratch_space import ScratchModule
 from tts_service.residency.situation import Move
 from tts_service.residency.types import Authority, ModuleState, Tier
@@ -127,23 +128,47 @@ def test_module_that_rests_away_is_ready_to_move_from_the_start() -> None:
     assert {"create", "map", "set_access", "release", "copy", "copied"} == set(calls)
 
 
-def test_many_notes_do_not_wait_for_the_end() -> None:
-    """Moves that follow each other for ever are told of all the same."""
+def _noted(notes: MoveNotes, move: Move, times: int = 1) -> None:
+    for _ in range(times):
+        notes.add(move, moved_bytes=2, seconds=0.25)
+
+
+def test_moves_without_a_rest_share_a_line_a_second() -> None:
+    """The first is told at once, those that follow together; whoever counts hears of each."""
+    told: list[Move] = []
+    notes = MoveNotes(lambda move, _bytes, _seconds: told.append(move))
+    come = Move(module=A, source=Tier.HOST, target=Tier.DEVICE, authority=Authority.OPERATOR)
+    go = replace(come, source=Tier.DEVICE, target=Tier.HOST)
+    lines = []
+    for now_seconds in (0.0, 0.1, 0.2, NOTES_SECONDS):
+        _noted(notes, come)
+        _noted(notes, go)
+        with capture_logs() as logs:
+            notes.tell(now_seconds=now_seconds)
+        lines.append([(each["target"], each.get("moves", 1), each["bytes"], each["seconds"]) for each in logs])
+    single, shared = (1, 2, 0.25), (3, 6, 0.75)
+
+    assert [[("DEVICE", *single), ("HOST", *single)], [], [], [("DEVICE", *shared), ("HOST", *shared)]] == lines
+    assert [come, go] * 4 == told
+    assert notes.due_seconds is None
+
+
+def test_many_notes_do_not_wait() -> None:
+    """There is a bound on what is kept, whatever the time is."""
     told: list[Move] = []
     notes = MoveNotes(lambda move, _bytes, _seconds: told.append(move))
     move = Move(module=A, source=Tier.HOST, target=Tier.DEVICE, authority=Authority.DEMAND)
-    many = []
-    for _ in range(MOST_NOTES):
-        notes.add(move, moved_bytes=1, seconds=0.1)
-        many.append(notes.are_many)
-    notes.tell()
-    notes.tell()
+    counts = []
+    for times in (1, MOST_NOTES - 1, 1):
+        _noted(notes, move, times)
+        notes.tell(now_seconds=5.0)
+        counts.append(len(told))
 
-    assert ([False] * (MOST_NOTES - 1) + [True], [move] * MOST_NOTES) == (many, told)
+    assert [1, 1, 1 + MOST_NOTES] == counts
 
 
-def test_fresh_sample_serves_as_the_one_before_a_move(asleep: Served) -> None:
-    """One is taken after the last move; before the first only if the newest is old."""
+def test_samples_after_moves_without_a_rest_are_apart(asleep: Served) -> None:
+    """One before the first move if the newest is old, one after it; after later ones, once that is a while ago."""
     counts = []
     asleep.settle(seconds=1.0, times=1)
     for seconds in (0.0, 2 * FRESH_SECONDS):
@@ -153,8 +178,26 @@ def test_fresh_sample_serves_as_the_one_before_a_move(asleep: Served) -> None:
             asleep.manager.place(A, tier, timeout_seconds=0)
             asleep.manager._worker.make_moves()
         counts.append(len(asleep.manager.memory_report(100).samples) - begun)
+    for seconds in (FRESH_SECONDS, FRESH_SECONDS):
+        asleep.clock.advance(seconds)
+        begun = len(asleep.manager.memory_report(100).samples)
+        asleep.manager._worker.tick()
+        counts.append(len(asleep.manager.memory_report(100).samples) - begun)
 
-    assert [2, 3] == counts
+    assert [1, 2, 1, 0] == counts
+
+
+def test_memory_is_looked_after_while_modules_move_without_a_rest(asleep: Served) -> None:
+    """Samples that moves ask for do not put it off."""
+    looks: list[float] = []
+    asleep.manager._housekeeper.tick = lambda: looks.append(asleep.clock())  # type: ignore[method-assign]
+    for _ in range(30):
+        asleep.clock.advance(0.1)
+        for tier in (Tier.DEVICE, Tier.HOST):
+            asleep.manager.place(A, tier, timeout_seconds=0)
+            asleep.manager.make_moves()
+
+    assert 2 <= len(looks) <= 3
 
 
 def test_broken_modules_are_told_without_a_report() -> None:

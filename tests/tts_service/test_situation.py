@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.situations import device_situation, directed, situation
+from tts_service.residency.reports import bytes_by_tier
 from tts_service.residency.situation import (
     RETRY_FIRST_SECONDS,
     RETRY_LONGEST_SECONDS,
@@ -13,7 +14,6 @@ from tts_service.residency.situation import (
     arrive,
     begin_move,
     break_down,
-    bytes_by_tier,
     bytes_of,
     destination,
     fall_short,

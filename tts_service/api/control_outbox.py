@@ -94,10 +94,11 @@ class ControlOutbox(Generic[Reply]):
             return True
 
     def note_change(self) -> None:
-        """Remember that there is something new to report."""
+        """Remember that there is something new to report; who has been told so already is not woken again."""
         with self._wake:
-            self._changed = True
-            self._wake.notify_all()
+            if not self._changed:
+                self._changed = True
+                self._wake.notify_all()
 
     def close(self, error: GreenroomError | None = None) -> None:
         """End the stream after the replies that are waiting; the first word on how it ends counts."""

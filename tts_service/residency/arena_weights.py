@@ -131,14 +131,13 @@ class ArenaWeights:
         """
         if isinstance(module, ScratchModule):
             return self._restore_space(name, module.space)
-        arrived = self._begun.pop(name, None)
-        if arrived is None:
+        if self._begun.pop(name, None) is None:
             with self._moving():
-                arrived = self._filled(self._admitted(name, module))
+                self._filled(self._admitted(name, module))
         arena = self._arenas[name]
         if not self._asynchronous:
             meanwhile()
-            self._await(arena, arrived)
+            self._await(arena)
         return arena.byte_count
 
     def evict(self, name: ModuleName) -> int:
@@ -147,7 +146,7 @@ class ArenaWeights:
         holder.uses.check_unused()
         with suppress(DeviceDriverError):
             # Work that still runs is waited for before the driver's turn is taken; what is wrong is found again below.
-            holder.uses.settle()
+            holder.uses.wait()
         with self._moving():
             return holder.evict()
 
@@ -261,18 +260,18 @@ class ArenaWeights:
             arena.admit(module, layout)
         return arena
 
-    def _filled(self, arena: Arena) -> DeviceEvent:
+    def _filled(self, arena: Arena) -> None:
         try:
-            return arena.restore()
+            arena.restore()
         except DeviceMemoryError:
             # Torch keeps what it has freed; for this, it must not.
             self._device.give_back()
-            return arena.restore()
+            arena.restore()
 
-    def _await(self, arena: Arena, arrived: DeviceEvent) -> None:
+    def _await(self, arena: Arena) -> None:
         """Wait for copies, while others have their turn at the driver: a page may be wanted meanwhile."""
         try:
-            arrived.wait()
+            arena.uses.arrive()
         except DeviceDriverError:
             with self._moving():
                 arena.evict()

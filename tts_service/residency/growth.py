@@ -63,6 +63,11 @@ def is_hopeless(situation: Situation) -> bool:
     return _lacking_bytes(situation) > spare_bytes
 
 
+def hopeless(situation: Situation) -> tuple[Growth, ...]:
+    """Return the growths for which nobody can make room."""
+    return situation.growths if situation.growths and is_hopeless(situation) else ()
+
+
 def hopeless_error(growth: Growth) -> ServiceError:
     """Return what those are told whose room has come to nothing."""
     return RoomWantedError(growth.module, growth.byte_count, f"nobody makes room for {growth.module} to grow any more")

@@ -20,17 +20,19 @@ _log = structlog.get_logger(__name__)
 class Guard:
     """Lets one thread at a time at the register.
 
-    `changed` is notified of every change, `rescheduled` (of the same lock) of one after which time alone changes
-    something at another time than before.
+    `changed` is notified of every change; of the same lock are `queued`, for whoever makes moves, and `rescheduled`,
+    for whoever keeps time: of changes after which time alone changes something at another time than before.
     """
 
     def __init__(self, register: Register, *, clock: Callable[[], float]) -> None:
         self.clock = clock
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
+        self.queued = threading.Condition(lock)
         self.rescheduled = threading.Condition(lock)
         self._register = register
         self._listeners: tuple[Listener, ...] = ()
+        self._seen = register.visible()
         self._untold = False
 
     def __repr__(self) -> str:
@@ -49,11 +51,14 @@ class Guard:
         Without `announces`, listeners hear of it with the next change, or from `announce`.
         """
         with self.changed:
-            before, due_seconds = self._register.visible(), self._register.next_seconds()
+            due_seconds = self._register.next_seconds()
             yield self._register
             outcomes = self._register.settle(now_seconds=self.clock())
-            self._untold = self._untold or self._register.visible() != before
+            before, self._seen = self._seen, self._register.visible()
+            self._untold = self._untold or self._seen != before
             self.changed.notify_all()
+            if self._register.jobs:
+                self.queued.notify_all()
             if self._register.next_seconds() != due_seconds:
                 self.rescheduled.notify_all()
         for outcome in outcomes:

@@ -129,7 +129,7 @@ class Housekeeper:
         done: Future[None] = Future()
         with self._guard.changed:
             self._chores.append((chore, done))
-            self._guard.changed.notify_all()
+            self._guard.queued.notify_all()
         if self._closed:
             self.close()
         return done

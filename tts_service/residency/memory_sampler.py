@@ -12,7 +12,8 @@ SAMPLE_SECONDS = 1.0
 """Time between samples of memory while nothing moves."""
 
 FRESH_SECONDS = 0.1
-"""For so long the last sample tells how it was before a move: to take another would keep that waiting."""
+"""For so long the last sample tells how it was before a move: to take another would keep that waiting. After moves
+without a rest, samples are as far apart: each takes Python's lock from those who speak."""
 
 
 class MemorySampler:
@@ -24,6 +25,8 @@ class MemorySampler:
         self._mover = mover
         self._wall_clock = wall_clock
         self._sampled_seconds = guard.clock()
+        self._after_seconds = float("-inf")
+        self._owes = False
 
     def __repr__(self) -> str:
         return f"<MemorySampler into {self._history!r}>"
@@ -31,15 +34,28 @@ class MemorySampler:
     @property
     def due_seconds(self) -> float:
         """When the next sample is due."""
-        return self._sampled_seconds + SAMPLE_SECONDS
+        return self._after_seconds + FRESH_SECONDS if self._owes else self._sampled_seconds + SAMPLE_SECONDS
 
     def sample_before(self) -> None:
         """Take a sample before something moves, unless there is a fresh one."""
         if self._guard.clock() >= self._sampled_seconds + FRESH_SECONDS:
             self.sample()
 
+    def sample_after(self) -> None:
+        """Take a sample after something has moved; a little later if there was one after other moves just now.
+
+        Nobody is told that one is due then: `due_seconds` says it.
+        """
+        now_seconds = self._guard.clock()
+        if now_seconds >= self._after_seconds + FRESH_SECONDS:
+            self._after_seconds = now_seconds
+            self.sample()
+        else:
+            self._owes = True
+
     def sample(self) -> None:
         """Take a sample of memory, if a history is kept."""
+        self._owes = False
         if not self._history.keeps:
             self._sampled_seconds = self._guard.clock()
             return

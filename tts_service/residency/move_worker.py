@@ -14,6 +14,7 @@ from tts_service.residency.housekeeper import Housekeeper
 from tts_service.residency.memory_sampler import MemorySampler
 from tts_service.residency.module_store import Brought, ModuleStore
 from tts_service.residency.move_notes import MoveNotes, OnMove
+from tts_service.residency.move_sequel import MoveSequel
 from tts_service.residency.mover import Mover, RestoreFailedError
 from tts_service.residency.situation import (
     Move,
@@ -55,8 +56,13 @@ class MoveWorker:
         self._specs = specs
         self._guard = guard
         self._mover = mover
-        self._sampler = MemorySampler(self.history, guard=guard, mover=mover, wall_clock=wall_clock)
         self._notes = MoveNotes(on_move)
+        self._sequel = MoveSequel(
+            guard=guard,
+            sampler=MemorySampler(self.history, guard=guard, mover=mover, wall_clock=wall_clock),
+            notes=self._notes,
+            housekeeper=housekeeper,
+        )
         self._begun: set[ModuleName] = set()
         self._threads: tuple[threading.Thread, ...] = ()
         self._closing = False
@@ -80,6 +86,7 @@ class MoveWorker:
         with self._guard.changed:
             self._closing = True
             self._guard.changed.notify_all()
+            self._guard.queued.notify_all()
             self._guard.rescheduled.notify_all()
         for thread in self._threads:
             thread.join()
@@ -94,8 +101,7 @@ class MoveWorker:
             kept = pinned(register.situation.wishes, home=register.situation.home)
         for spec in sorted(self._specs.values(), key=lambda each: each.name not in kept):
             self._load_first(spec, pinned=spec.name in kept)
-            self._sampler.sample()
-            self._notes.tell()
+            self._sequel.loaded()
         with self._guard.changing() as register:
             register.opened = True
 
@@ -114,30 +120,17 @@ class MoveWorker:
         if due_seconds is not None and due_seconds <= self._guard.clock():
             with self._guard.changing():
                 pass
-        if self._guard.clock() >= self._sampler.due_seconds:
-            self._sampler.sample()
-            self._housekeeper.tick()
+        self._sequel.tick()
 
     def _make_queued_moves(self) -> int:
-        """Make all moves that are queued; what is to be told of them, and samples, come when none is left.
-
-        A move from or to disk takes so long that neither waits for it.
-        """
+        """Make all moves that are queued; what is to be told of them, and samples, come when none is left."""
         made = 0
         while (due := self._next_move()) is not None:
-            is_long = Tier.DISK in (due[0].source, due[0].target)
-            if is_long or self._notes.are_many:
-                self._tell()
-            if is_long:
-                self._sampler.sample()
-            elif not made:
-                self._sampler.sample_before()
+            self._sequel.before(is_long=Tier.DISK in (due[0].source, due[0].target), is_first=not made)
             self._make(*due)
             made += 1
         if made:
-            self._sampler.sample()
-            self._tell()
-            self._housekeeper.after_moves()
+            self._sequel.after()
         return made
 
     def _work(self) -> None:
@@ -159,15 +152,14 @@ class MoveWorker:
     def _wait_for_work(self) -> bool:
         """Wait until there is something to move; False when it is time to go."""
         with self._guard.reading() as register:
-            self._guard.changed.wait_for(lambda: self._closing or register.jobs or self._housekeeper.has_chores)
+            self._guard.queued.wait_for(lambda: self._closing or register.jobs or self._housekeeper.has_chores)
             return not self._closing
 
     def _wait_for_time(self) -> bool:
         """Wait until time alone changes something or a sample is due; False when it is time to go."""
         with self._guard.reading() as register:
             while not self._closing:
-                times = (register.next_seconds(), self._sampler.due_seconds)
-                rest_seconds = min(time for time in times if time is not None) - self._guard.clock()
+                rest_seconds = self._sequel.wake_seconds(register.next_seconds()) - self._guard.clock()
                 if rest_seconds <= 0:
                     return True
                 self._guard.rescheduled.wait(rest_seconds)
@@ -236,11 +228,6 @@ class MoveWorker:
         with self._guard.changing(announces=False) as register:
             register.went(move, went, now_seconds=self._guard.clock())
         self._notes.add(move, moved_bytes=went.released_bytes, seconds=went.seconds)
-
-    def _tell(self) -> None:
-        """Tell whoever listens of what has moved."""
-        self._guard.announce()
-        self._notes.tell()
 
     def _load_first(self, spec: ModuleSpec, *, pinned: bool) -> None:
         """Load a module for the first time; it rests away from home if that is its place, or it finds no room.

@@ -10,7 +10,8 @@ Rules, in their order
 4. Modules leave for the operator, for a directive, or because they rest away, as soon as no request needs them, they
    are not leased and, but for WHEN_UNLEASED, not claimed.
 5. Modules come home in the background only into room that is left, and a broken one only for a request.
-6. Nothing sets out for home unless its bytes fit beside all that is physically there.
+6. Nothing sets out for home unless its bytes fit beside all that is physically there. While somebody speaks, what
+   nobody waits for comes from host memory one after the other, with pauses (see `pauses`).
 7. Modules that stay away move between the tiers beside home as rule 4 has it (see `away_moves`).
 """
 
@@ -21,6 +22,7 @@ from tts_service.residency.completion import is_done, overruled
 from tts_service.residency.departures import BUDGET, Departure, can_go, goes_anyway, making_room, voluntary
 from tts_service.residency.leases import Request
 from tts_service.residency.making_room import fits_for_good, room_limit_bytes, victims
+from tts_service.residency.pauses import is_paused, pauses
 from tts_service.residency.situation import (
     Move,
     Residence,
@@ -92,7 +94,7 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
     plan = _plan(situation, waiting)
     departures = _departures(situation, plan, waiting, now_seconds=now_seconds)
     evictions = tuple(_leave(situation, each) for each in departures if can_go(each))
-    restores, blocked = _restores(situation, plan, now_seconds=now_seconds)
+    restores, blocked, pausing = _restores(situation, plan, now_seconds=now_seconds)
     transfers, delayed = away_moves(situation, coming=frozenset(module for module, _ in plan.coming))
     setting_out = frozenset(move.module for move in evictions)
     closed = plan.victims | frozenset(each.module for each in departures if each.closes)
@@ -102,6 +104,7 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
             *_in_flight(situation),
             *_held_back(situation, departures),
             *blocked,
+            *pausing,
             *delayed,
             *overruled(situation),
         ),
@@ -109,10 +112,16 @@ def decide(situation: Situation, *, now_seconds: float) -> Decision:
         leaving=closed - setting_out,
         restless=frozenset(each.module for each in departures) - setting_out,
         hopeless=hopeless,
-        wake_seconds=_wake_seconds(situation, departures, now_seconds=now_seconds),
+        wake_seconds=_wake_seconds(situation, departures, pauses_end=bool(pausing), now_seconds=now_seconds),
         settled=not evictions and not restores and not transfers and is_done(situation),
         roomless=_roomless(situation, plan, waiting, blocked),
     )
+
+
+def left_by(situation: Situation, decision: Decision) -> Situation:
+    """Note which modules a decision has taking no new leases."""
+    changes = decision.leaving != situation.leaving
+    return replace(situation, leaving=decision.leaving) if changes else situation
 
 
 def _hopeless(situation: Situation) -> tuple[Hopeless, ...]:
@@ -178,22 +187,28 @@ def _leave(situation: Situation, departure: Departure) -> Move:
 
 def _restores(
     situation: Situation, plan: _Plan, *, now_seconds: float
-) -> tuple[tuple[Move, ...], tuple[PendingMove, ...]]:
-    """Split those who come into those whose bytes fit now and those who wait for room."""
+) -> tuple[tuple[Move, ...], tuple[PendingMove, ...], tuple[PendingMove, ...]]:
+    """Split those who come into those who set out now, those who wait for room, and those who pause."""
     occupied = occupied_bytes(situation)
+    paused = False
     moves: list[Move] = []
     blocked: list[PendingMove] = []
+    pausing: list[PendingMove] = []
     for module, authority in plan.coming:
         residence = residence_of(situation, module)
         if residence.tier is situation.home or destination(situation, residence) is not None:
             continue
         limit = _room_bytes(situation, residence, authority, now_seconds=now_seconds)
-        if module in plan.planned and (limit is None or occupied + residence.home_bytes <= limit):
+        unhurried = pauses(situation, residence, authority)
+        if module not in plan.planned or (limit is not None and occupied + residence.home_bytes > limit):
+            blocked.append(PendingMove(module=module, tier=situation.home, reason=BUDGET))
+        elif unhurried and (paused or is_paused(situation, now_seconds=now_seconds)):
+            pausing.append(PendingMove(module=module, tier=situation.home, reason=MOVING))
+        else:
             moves.append(Move(module=module, source=residence.tier, target=situation.home, authority=authority))
             occupied += residence.home_bytes
-        else:
-            blocked.append(PendingMove(module=module, tier=situation.home, reason=BUDGET))
-    return tuple(moves), tuple(blocked)
+            paused = paused or unhurried
+    return tuple(moves), tuple(blocked), tuple(pausing)
 
 
 def _roomless(
@@ -243,7 +258,8 @@ def _in_order(situation: Situation, modules: frozenset[ModuleName]) -> tuple[Mod
 
 
 def _in_flight(situation: Situation) -> tuple[PendingMove, ...]:
-    targets = ((residence.module, destination(situation, residence)) for residence in situation.residences)
+    moving = (residence for residence in situation.residences if residence.state is not ModuleState.RESTING)
+    targets = ((residence.module, destination(situation, residence)) for residence in moving)
     return tuple(
         PendingMove(module=module, tier=target, reason=MOVING) for module, target in targets if target is not None
     )
@@ -258,8 +274,12 @@ def _held_back(situation: Situation, departures: tuple[Departure, ...]) -> tuple
     )
 
 
-def _wake_seconds(situation: Situation, departures: tuple[Departure, ...], *, now_seconds: float) -> float | None:
+def _wake_seconds(
+    situation: Situation, departures: tuple[Departure, ...], *, pauses_end: bool, now_seconds: float
+) -> float | None:
     times = [each.due_seconds for each in departures if each.due_seconds is not None]
+    if pauses_end:
+        times.append(situation.paused_until_seconds)
     if situation.shortage is not None:
         times += [situation.shortage.retry_seconds, situation.shortage.retry_seconds + SHORTAGE_SECONDS]
     return min((time for time in times if time > now_seconds), default=None)

@@ -14,7 +14,8 @@ from tts_service.residency.departures import BUDGET, LEASED, directed
 from tts_service.residency.history import MoveTally
 from tts_service.residency.module_store import Brought
 from tts_service.residency.mover import Evicted
-from tts_service.residency.placement import MOVING, Decision, decide
+from tts_service.residency.pauses import paused_after
+from tts_service.residency.placement import MOVING, Decision, decide, left_by
 from tts_service.residency.situation import (
     Move,
     Situation,
@@ -71,7 +72,7 @@ class Register:
         outcomes = [*self._dismiss_overdue(now_seconds=now_seconds), *self._refuse_growths()]
         while True:
             self.decision = decide(self.situation, now_seconds=now_seconds)
-            self.situation = replace(self.situation, leaving=self.decision.leaving)
+            self.situation = left_by(self.situation, self.decision)
             followed = [*self._refuse_hopeless(), *self._grant(now_seconds=now_seconds)]
             self._set_out()
             if not followed and not self.decision.moves:
@@ -180,6 +181,7 @@ class Register:
             if move.source is not Tier.HOST and brought.copy_seconds is not None:
                 self.tally.timed(move.module, seconds=brought.copy_seconds, source=Tier.HOST)
         at_home, on_host = brought.home_bytes, brought.host_bytes
+        self.situation = paused_after(self.situation, move, took_seconds=brought.seconds, now_seconds=now_seconds)
         self.situation = arrive(self.situation, move, home_bytes=at_home, host_bytes=on_host, now_seconds=now_seconds)
 
     def went(self, move: Move, evicted: Evicted, *, now_seconds: float) -> None:
@@ -263,13 +265,12 @@ class Register:
         return outcomes
 
     def _grant_growths(self) -> list[Outcome]:
-        if not growth.has_room(self.situation, occupied_bytes(self.situation)):
-            return []
-        return [self._room.serve(each.ticket) for each in self.situation.growths if each.ticket in self._room]
+        waiting_ones = [each.ticket for each in self.situation.growths if each.ticket in self._room]
+        fits = waiting_ones and growth.has_room(self.situation, occupied_bytes(self.situation))
+        return [self._room.serve(ticket) for ticket in waiting_ones] if fits else []
 
     def _refuse_growths(self) -> list[Outcome]:
-        hopeless = self.situation.growths if growth.is_hopeless(self.situation) else ()
-        waiting_ones = [each for each in hopeless if each.ticket in self._room]
+        waiting_ones = [each for each in growth.hopeless(self.situation) if each.ticket in self._room]
         return [one for each in waiting_ones for one in self._refuse((each.ticket,), growth.hopeless_error(each))]
 
     def _refuse_hopeless(self) -> list[Outcome]:

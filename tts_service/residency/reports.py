@@ -8,14 +8,13 @@ from tts_service.residency.register import Register
 from tts_service.residency.situation import (
     Residence,
     Situation,
-    bytes_by_tier,
     home_bytes,
     residence_of,
     rest_of,
     restored_from,
 )
 from tts_service.residency.turns import largest_step_bytes
-from tts_service.residency.types import Authority, DeviceUsage, ModuleState, ModuleStatus, ResidencyReport
+from tts_service.residency.types import Authority, DeviceUsage, ModuleState, ModuleStatus, ResidencyReport, Tier
 from tts_service.residency.wishes import budget_bytes, pinned, wish_for
 from tts_service.types import ModuleName
 
@@ -108,3 +107,10 @@ def _status(situation: Situation, residence: Residence, tally: MoveTally, moment
         pinned=module in pinned(situation.wishes, home=situation.home),
         rest=rest_of(situation, residence),
     )
+
+
+def bytes_by_tier(situation: Situation, residence: Residence) -> dict[Tier, int]:
+    """Return what a module holds in each tier now; one on a device keeps the host memory that it was copied from."""
+    held = {situation.home: residence.home_bytes} if residence.tier is situation.home else {}
+    in_memory = residence.tier is not Tier.DISK
+    return {**held, Tier.HOST: residence.host_bytes} if situation.home is Tier.DEVICE and in_memory else held

@@ -86,7 +86,7 @@ class Situation:
     """Everything that a decision depends on, but for the time. `residences` are in the order of the data path.
 
     `leaving`: modules that take no new leases because they must make room; kept, so that a choice once made is not
-    changed while their last leases end.
+    changed while their last leases end. `paused_until_seconds`: see `pauses`.
     """
 
     home: Tier
@@ -97,6 +97,7 @@ class Situation:
     leaving: frozenset[ModuleName] = frozenset()
     shortage: Shortage | None = None
     growths: tuple[Growth, ...] = ()
+    paused_until_seconds: float = float("-inf")
 
 
 def residence_of(situation: Situation, module: ModuleName) -> Residence:
@@ -151,14 +152,9 @@ def restored_from(situation: Situation, residence: Residence) -> Tier:
 
 def comes_home(situation: Situation, residence: Residence) -> bool:
     """Tell whether a module is on its way home."""
+    if residence.state is ModuleState.RESTING:
+        return False
     return destination(situation, residence) is situation.home
-
-
-def bytes_by_tier(situation: Situation, residence: Residence) -> dict[Tier, int]:
-    """Return what a module holds in each tier now; one on a device keeps the host memory that it was copied from."""
-    held = {situation.home: residence.home_bytes} if residence.tier is situation.home else {}
-    in_memory = residence.tier is not Tier.DISK
-    return {**held, Tier.HOST: residence.host_bytes} if situation.home is Tier.DEVICE and in_memory else held
 
 
 def bytes_of(situation: Situation, modules: frozenset[ModuleName]) -> int:

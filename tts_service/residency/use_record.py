@@ -56,17 +56,27 @@ class UseRecord:
         if self._users:
             raise ArenaInUseError(f"{self._name} has {self._users} users")
 
-    def settle(self) -> None:
-        """Wait until the device has done all that was asked of it here, copies included. Raises DeviceDriverError."""
+    def arrive(self) -> None:
+        """Wait for what was asked for last: no use has to wait for it any more. Raises DeviceDriverError."""
         with self._lock:
-            events = [*self._left.values(), *([] if self._arrived is None else [self._arrived])]
-        for event in events:
-            event.wait()
+            arrived = self._arrived
+        if arrived is not None:
+            arrived.wait()
+        with self._lock:
+            self._arrived = None if self._arrived is arrived else self._arrived
 
     def wait(self) -> None:
-        """Wait likewise, and forget what has been waited for."""
-        self.settle()
-        self.clear()
+        """Wait until the device has done all that was asked of it here, copies included, and forget what is done.
+
+        Raises DeviceDriverError, and forgets nothing then that may not be done.
+        """
+        self.arrive()
+        with self._lock:
+            left = tuple(self._left.items())
+        for _, event in left:
+            event.wait()
+        with self._lock:
+            self._left = {key: event for key, event in self._left.items() if (key, event) not in left}
 
     def clear(self) -> None:
         """Forget what has been waited for."""

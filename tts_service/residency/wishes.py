@@ -39,6 +39,10 @@ class Wishes:
     directive: Directive | None = None
     linger_seconds: float
     stay_seconds: float
+    _known: dict[tuple[ModuleName, Tier], Wish | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `wish_for` has found: a decision asks for each module ten times, and most decisions follow no new wish."""
 
 
 def budget_bytes(wishes: Wishes) -> int | None:
@@ -66,6 +70,13 @@ def pinned(wishes: Wishes, *, home: Tier) -> frozenset[ModuleName]:
 
 def wish_for(wishes: Wishes, module: ModuleName, *, home: Tier) -> Wish | None:
     """Return the wish that counts for a module; None leaves it to the default."""
+    known, key = wishes._known, (module, home)  # noqa: SLF001  # This function's own.
+    if key not in known:
+        known[key] = _wish_for(wishes, module, home=home)
+    return known[key]
+
+
+def _wish_for(wishes: Wishes, module: ModuleName, *, home: Tier) -> Wish | None:
     tier = operator_tier(wishes, module, home=home)
     if tier is not None:
         return Wish(tier=tier, urgency=Urgency.WHEN_UNCLAIMED, authority=Authority.OPERATOR)
