@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memory_daemon.gpu_memory import GpuMemory
+from memory_daemon.gpu_memory import GpuEvent, GpuMemory
 from memory_daemon.patient_sampler import PatientSampler
 from memory_daemon.sampler import Sampler, load_nvml
 from memory_daemon.types import DeviceId, SampleFailed
@@ -23,6 +23,14 @@ from memory_daemon.types import DeviceId, SampleFailed
 READINGS = 1_000
 PATIENCE_SECONDS = 10.0
 """What is tried here is mostly not how fast a busy machine answers."""
+
+
+class Readings(Sampler):
+    """Reads memory, and leaves events to who asks for them."""
+
+    def events(self) -> tuple[GpuEvent, ...]:
+        """Return nothing."""
+        return ()
 
 
 def answer(sampler: PatientSampler, gpus: GpuMemory, words: list[str]) -> Any:
@@ -76,7 +84,7 @@ def mapped_cuda(process: str) -> list[str]:
 def main() -> None:
     """Answer commands until there are no more."""
     gpus = GpuMemory(load=load_nvml)
-    blocking = Sampler(gpus=gpus, cgroup_root=None, clock=time.monotonic, unix_clock=time.time)
+    blocking = Readings(gpus=gpus, cgroup_root=None, clock=time.monotonic, unix_clock=time.time)
     patience_seconds = float(sys.argv[1]) if sys.argv[1:] else PATIENCE_SECONDS
     sampler = PatientSampler(
         sampler=blocking, clock=time.monotonic, unix_clock=time.time, patience_seconds=patience_seconds
