@@ -103,7 +103,7 @@ class PatientSampler:
             self._thread.join(self._patience_seconds)
 
     def _collect(self) -> None:
-        """Collect what has happened, in the thread that reads, once somebody has the reading: no thread wakes for it."""
+        """Collect what has happened, in the thread that reads, once the reading is told: no thread wakes for it."""
         happened: Future[tuple[GpuEvent, ...]] = Future()
         _answer(self._sampler.events, happened)
         self._collected.put(happened)
