@@ -4,7 +4,7 @@
 fake one in tests, the driver's on a GPU. Commands: `devices`, `sample UUID`, `processes UUID`, `events`, `settle` (wait
 until no call hangs), `time UUID` (the median of 1,000 readings, in microseconds), `times UUID` (1,000 readings each,
 without and with the thread that keeps a driver that hangs away from the loop, in microseconds), `v2 UUID` (whether the
-newer memory information is read), `driver` (the files of a CUDA driver that this process has mapped).
+newer memory information is read).
 """
 
 import json
@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from memory_daemon.gpu_memory import GpuEvent, GpuMemory
@@ -62,8 +61,6 @@ def answer(sampler: PatientSampler, gpus: GpuMemory, words: list[str]) -> Any:
         case ["v2", uuid]:
             gpus.memory_bytes(DeviceId(uuid))
             return bool(gpus._version)
-        case ["driver"]:
-            return mapped_cuda("self")
         case _:
             raise SystemExit(f"no such command: {words}")
 
@@ -73,12 +70,6 @@ def timed(read: Callable[[], object]) -> float:
     begun_seconds = time.perf_counter()
     read()
     return time.perf_counter() - begun_seconds
-
-
-def mapped_cuda(process: str) -> list[str]:
-    """Return the files of a CUDA driver or runtime that a process has mapped; NVML's are none of them."""
-    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
-    return sorted({line.split()[-1] for line in lines if "libcuda" in line})
 
 
 def main() -> None:
