@@ -8,7 +8,7 @@ import sys
 
 import pynvml
 
-from benchmarks.driver_traces import resident_mib
+from tests.fakes.driver_traces import resident_mib
 
 
 def main() -> None:

@@ -25,13 +25,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.driver_traces import driver_traces
 from benchmarks.neighbour_findings import journal_evictions, reactions, underruns_of
 from benchmarks.neighbour_machines import MB, Child, Machine
 from benchmarks.neighbour_rounds import Plan, Rounds, kept_steps
 from benchmarks.neighbour_rows import rows_of
 from benchmarks.process_cost import idle_cost
 from benchmarks.spread import spread_of
+from tests.fakes.driver_traces import driver_traces
 from tools.process import end_on_signals
 
 PERIOD_SECONDS: Final = 0.1

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.driver_traces import holds_context
 from benchmarks.gpu_rows import Row
 from benchmarks.neighbour_rounds import REACTION_SECONDS
+from tests.fakes.driver_traces import holds_context
 
 NO_BARE: Final[dict[str, Any]] = {"open": [], "mapped": [], "before_mib": 0.0, "resident_mib": 0.0}
 """Where the sampler's section failed there is nothing to compare with, and whatever is open counts."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.driver_traces import driver_traces, holds_context
 from benchmarks.neighbour_rows import rows_of
+from tests.fakes.driver_traces import driver_traces, holds_context
 
 QUIET = {"utterances": 0, "underruns": 0, "errors": []}
 HEARD = {"utterances": 3, "underruns": 0, "errors": []}

@@ -1,6 +1,6 @@
 """What of an NVIDIA driver is in a process: files of CUDA that are mapped, and devices that are open.
 
-A CUDA context needs /dev/nvidia-uvm open for as long as it lives. A mapped libcuda is none: NVML maps it for questions
+A CUDA context needs /dev/nvidia-uvm open for as long as it lives. A mapped driver is none: NVML maps it for questions
 about versions. So mapped files are told, and the open device and NVML's list of processes decide.
 """
 
