@@ -27,19 +27,20 @@ def variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
     """Yield the names of all variables that say something."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}".upper()
-        if _is_table(field.annotation):
-            yield from variables(field.annotation, f"{prefix}{name}{NESTED}")
+        table = _table(field.annotation)
+        if table is not None:
+            yield from variables(table, f"{prefix}{name}{NESTED}")
 
 
 def _from_variables(told: Mapping[str, str], model: type[BaseModel], prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         variable = f"{prefix}{name}".upper()
-        is_table = _is_table(field.annotation)
+        table = _table(field.annotation)
         if variable in told:
-            is_composed = is_table or get_origin(field.annotation) in {tuple, dict}
+            is_composed = table is not None or get_origin(field.annotation) in {tuple, dict}
             found[name] = _read(variable, told[variable]) if is_composed else told[variable]
-        nested = _from_variables(told, field.annotation, f"{variable}{NESTED}") if is_table else {}
+        nested = {} if table is None else _from_variables(told, table, f"{variable}{NESTED}")
         if nested:
             found[name] = _over(found.get(name, {}), nested)
     return found
@@ -61,5 +62,6 @@ def _over(lower: Any, upper: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_table(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _table(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a table of settings; None for a single one."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

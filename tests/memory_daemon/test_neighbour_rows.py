@@ -35,7 +35,7 @@ def test_mapped_driver_is_seen(tmp_path: Path) -> None:
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
         inside = driver_traces("self")["mapped"]
 
-    assert ([str(library)], []) == (inside, driver_traces("self")["mapped"])
+    assert (True, False) == (str(library) in inside, str(library) in driver_traces("self")["mapped"])
 
 
 @pytest.mark.parametrize(
