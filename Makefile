@@ -81,6 +81,7 @@ bench-reaction: setup ## Measure how soon the daemon gives memory back, and what
 # What load is put on, as `make load MODEL=english WEIGHTS=synthetic:full`, and anything else as LOAD="--seed 7".
 SECONDS ?= 120
 SQUEEZE ?= host
+SEED ?=
 LOAD ?=
 
 .PHONY: load
@@ -90,6 +91,10 @@ load: setup ## Find how many sessions stay in real time (MODEL=, WEIGHTS=, LOAD=
 .PHONY: soak
 soak: setup ## Everything at once for SECONDS=120, then look for what was lost or left (MODEL=, WEIGHTS=, SQUEEZE=, LOAD=)
 	@$(BIN)/python -m benchmarks.load --soak --squeeze $(SQUEEZE) --seconds $(SECONDS) --sessions 4 $(ENGINE) $(LOAD)
+
+.PHONY: fuzz
+fuzz: setup ## Hostile bytes and messages on both servers for SECONDS=120 (SEED= repeats a run)
+	@$(BIN)/python -m tools.fuzz --seconds $(SECONDS) $(if $(SEED),--seed "$(SEED)")
 
 .PHONY: scenarios
 scenarios: setup ## Rewrite the expectations of the scenario files; review the diff

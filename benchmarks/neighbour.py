@@ -31,7 +31,7 @@ from benchmarks.neighbour_rounds import Plan, Rounds, kept_steps
 from benchmarks.neighbour_rows import rows_of
 from benchmarks.process_cost import idle_cost
 from benchmarks.spread import spread_of
-from tests.fakes.nvml_probe import mapped_cuda
+from tests.fakes.driver_traces import driver_traces
 from tools.process import end_on_signals
 
 PERIOD_SECONDS: Final = 0.1
@@ -86,7 +86,8 @@ def sampler(options: argparse.Namespace, place: Path) -> dict[str, Any]:
                 "memory_info_v2": reader.ask(f"v2 {device}"),
                 "reading_us": _microseconds(times["reading"]),
                 "reading_with_thread_us": _microseconds(times["patient"]),
-                "driver_files_mapped": reader.ask("driver"),
+                "traces": driver_traces(reader.pid),
+                "bare": _bare(environment),
                 "processes_before": before["processes"],
                 "processes": witness.ask(f"processes {device}"),
                 "grown_bytes": before["free"] - witness.ask(f"sample {device}")["free"],
@@ -100,6 +101,15 @@ def sampler(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     for name, value in found.items():
         print(f"  {name}: {value}", flush=True)
     return {"sampler": found}
+
+
+def _bare(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is of the driver in a process that only begins NVML, and what it weighs."""
+    bare = Child("benchmarks.bare_nvml", environment=environment)
+    try:
+        return dict(bare.ask("told")) | driver_traces(bare.pid)
+    finally:
+        bare.close()
 
 
 def _told_gpu(options: argparse.Namespace, folder: Path) -> dict[str, str]:
@@ -123,6 +133,7 @@ def neighbour(options: argparse.Namespace, place: Path) -> dict[str, Any]:
         try:
             for number in range(options.rounds):
                 _tried(kept, f"low {number}", rounds.low)
+                _tried(kept, f"spare {number}", rounds.spare)
                 _tried(kept, f"march {number}", rounds.march)
         finally:
             machine.hog.free_all()
@@ -132,7 +143,7 @@ def neighbour(options: argparse.Namespace, place: Path) -> dict[str, Any]:
             _tried(kept, "plot", lambda: _draw(options.out.with_suffix(".png"), plan, machine, rounds))
         print("idle:", flush=True)
         idle: dict[str, Any] = dict(idle_cost(machine.daemon_pid, options.idle_seconds))
-        idle |= {"driver_files_mapped": mapped_cuda(str(machine.daemon_pid)), "processes": machine.processes()}
+        idle |= {"traces": driver_traces(machine.daemon_pid), "processes": machine.processes()}
         idle["daemon_is_listed"] = machine.daemon_pid in [pid for pid, _ in idle["processes"]]
         print(f"  {idle}", flush=True)
     return {"neighbour": kept, "idle": idle, "hang": HANG}
@@ -197,7 +208,8 @@ def _print_rows(kept: Mapping[str, Any]) -> list[str]:
     rows = rows_of(kept)
     for name, row in rows.items():
         mark = "met" if row.is_met else "MISSED"
-        print(f"{name:<28}{row.shown(row.value):>14}  ≤ {row.most:<8g}{mark:<8}{row.spread}")
+        bound = f"≤ {row.most:<8g}" if row.most is not None else f"≥ {row.least:<8g}"
+        print(f"{name:<28}{row.shown(row.value):>14}  {bound}{mark:<8}{row.spread}")
     return [name for name, row in rows.items() if not row.is_met]
 
 

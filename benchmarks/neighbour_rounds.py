@@ -2,8 +2,9 @@
 
 A *low* round takes memory below `low` and waits. A *march* takes a step no larger than `critical` again and again, each
 a period and 150 ms after the one before: first for as long as what speech does not need suffices, then on until the
-service has nothing left to give. Never past that: what fails then shows nothing. Everything is given back in the end,
-and modules have to be where they were before the next round begins.
+service has nothing left to give. Never past that: what fails then shows nothing. A *spare* round is a march that ends
+while speech still has all that it needs, and then listens: whole utterances have to be heard there as if nobody were
+beside. Everything is given back in the end, and modules have to be where they were before the next round begins.
 """
 
 import time
@@ -24,6 +25,9 @@ LONGEST_PERIOD_SECONDS: Final = 1.2
 """The daemon may look that late at memory of which there was much."""
 
 ANSWER_SECONDS: Final = 0.6
+HEARD_UTTERANCES: Final = 2
+HEARD_SECONDS: Final = 30.0
+"""So long a spare round waits for as many utterances that begin and end in it."""
 LOOKS: Final = 10
 LOOK_SECONDS: Final = 0.1
 
@@ -86,6 +90,16 @@ class Rounds:
         self._fill((self._plan.critical_bytes + self._plan.low_bytes) // 2, part="low")
         self._settle(self._plan.grace_seconds + ANSWER_SECONDS)
         self._end(begun, stayed=self._moved_speech() == begun["moved"])
+
+    def spare(self) -> None:
+        """Take what speech does not need, step by step, and listen."""
+        begun = self._begin("spare")
+        self._fill(self._plan.high_bytes + self._plan.step_bytes // 2)
+        self._steps("idle", self._spares_speech)
+        since = begun["begin_unix_seconds"]
+        self._wait(lambda: self._heard_since(since) >= HEARD_UTTERANCES, HEARD_SECONDS)
+        heard, stayed = self._heard_since(since), self._moved_speech() == begun["moved"]
+        self._end(begun, stayed=stayed, heard_utterances=heard)
 
     def march(self) -> None:
         """Take what there is, step by step."""
@@ -196,6 +210,9 @@ class Rounds:
     def _moved_speech(self) -> int:
         return sum(each.evictions for each in self._machine.report().modules if each.module in self._speech)
 
+    def _heard_since(self, unix_seconds: float) -> int:
+        return sum(each.begin_unix_seconds >= unix_seconds for each in self._machine.speaker.utterances)
+
     @staticmethod
     def _wait(holds: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -231,5 +248,6 @@ def _home_bytes(report: residency_pb2.ResidencyReport) -> int:
 def _words(kept: dict[str, Any]) -> str:
     home = "not all came home" if kept["home_seconds"] is None else f"all home after {kept['home_seconds']:.1f} s"
     waits = f", {kept['waits']} waits of {kept['wait_seconds']:.2f} s" if "waits" in kept else ""
+    waits += f", {kept['heard_utterances']} utterances" if "heard_utterances" in kept else ""
     speech = "speech untouched" if kept["stayed"] else "speech was TOUCHED"
     return f"{kept['kind']}, {kept['steps']} steps, {kept['failed']} failed, {speech}{waits}, {home}"

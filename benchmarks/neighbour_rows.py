@@ -1,10 +1,14 @@
 """The rows of `benchmarks.neighbour`: what is asked of the daemon on a GPU, each with what it is to reach."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.gpu_rows import Row
 from benchmarks.neighbour_rounds import REACTION_SECONDS
+from tests.fakes.driver_traces import holds_context
+
+NO_BARE: Final[dict[str, Any]] = {"open": [], "mapped": [], "before_mib": 0.0, "resident_mib": 0.0}
+"""Where the sampler's section failed there is nothing to compare with, and whatever is open counts."""
 
 
 def rows_of(kept: Mapping[str, Any]) -> dict[str, Row]:
@@ -15,8 +19,8 @@ def rows_of(kept: Mapping[str, Any]) -> dict[str, Row]:
         reading = found["reading_us"]
         spread = f"p99 {reading['p99']:.1f} us of {reading['count']}"
         rows["reading_ms"] = Row(value=reading["p50"] / 1000, unit="ms", spread=spread, most=0.1)
-        traces = len(found["driver_files_mapped"]) + found["is_listed"] + (found["grown_bytes"] > 0)
-        rows["sampler_traces_on_gpu"] = Row(value=traces, unit="", most=0)
+        traces = holds_context(found["traces"], found["bare"]) + found["is_listed"] + (found["grown_bytes"] > 0)
+        rows["sampler_traces_on_gpu"] = Row(value=traces, unit="", spread=_driver_words(found["traces"]), most=0)
     if "neighbour" in kept:
         found = kept["neighbour"]
         rows |= _neighbour_rows(found) if "heard" in found else {}
@@ -24,10 +28,20 @@ def rows_of(kept: Mapping[str, Any]) -> dict[str, Row]:
     if "idle" in kept:
         idle = kept["idle"]
         rows["daemon_core_percent"] = Row(value=idle["core_percent"], unit="%", most=0.5)
-        rows["daemon_resident_mib"] = Row(value=idle["resident_mib"], unit="MiB", most=80)
-        traces = len(idle["driver_files_mapped"]) + idle["daemon_is_listed"]
-        rows["daemon_traces_on_gpu"] = Row(value=traces, unit="", most=0)
+        bare = kept.get("sampler", {}).get("bare", NO_BARE)
+        brought_mib = bare["resident_mib"] - bare["before_mib"]
+        words = f"{brought_mib:.1f} MiB of it NVML's own, as in a process that does nothing else"
+        rows["daemon_resident_mib"] = Row(value=idle["resident_mib"], unit="MiB", spread=words, most=80)
+        traces = holds_context(idle["traces"], bare) + idle["daemon_is_listed"]
+        words = f"{_driver_words(idle['traces'])}; bare NVML: {_driver_words(bare)}"
+        rows["daemon_traces_on_gpu"] = Row(value=traces, unit="", spread=words, most=0)
     return rows
+
+
+def _driver_words(traces: Mapping[str, Any]) -> str:
+    opened = ", ".join(name.removeprefix("/dev/") for name in traces["open"]) or "no device"
+    mapped = ", ".join(name.rpartition("/")[2] for name in traces["mapped"]) or "nothing of CUDA"
+    return f"{opened} open, {mapped} mapped"
 
 
 def _neighbour_rows(kept: Mapping[str, Any]) -> dict[str, Row]:
@@ -46,9 +60,24 @@ def _neighbour_rows(kept: Mapping[str, Any]) -> dict[str, Row]:
         failed = sum(each["status"] != 0 for each in steps)
         words = f"of {len(steps)} steps of {plan['step_bytes'] / 1e6:.0f} MB"
         rows[f"steps_failed_{part}"] = Row(value=failed, unit="", spread=words, most=0)
-    words = f"{heard['kept']['utterances']} utterances"
-    rows["underruns"] = Row(value=heard["kept"]["underruns"], unit="", spread=words, most=0)
-    rows["utterances_failed"] = Row(value=len(heard["kept"]["errors"]), unit="", spread=words, most=0)
+    rows |= _heard_rows(heard, sum(each["kind"] == "spare" for each in rounds))
     rows["rounds_speech_touched"] = Row(value=sum(not each["stayed"] for each in rounds), unit="", most=0)
     rows["rounds_not_home_again"] = Row(value=sum(each["home_seconds"] is None for each in rounds), unit="", most=0)
     return rows
+
+
+def _heard_rows(heard: Mapping[str, Any], spare_rounds: int) -> dict[str, Row]:
+    """Return what was heard while speech had all it needs, which is to be as ever, and while it had to give way.
+
+    There utterances may wait, and none may fail. Where nobody was heard nothing was shown, and the row is missed.
+    """
+    kept, gave_way = heard["kept"], heard["gave_way"]
+    words = "while speech has what it needs"
+    waited = f"while everything is taken; {gave_way['underruns']} underruns, which are allowed there"
+    return {
+        "utterances_kept": Row(value=kept["utterances"], unit="", spread=words, least=max(1, spare_rounds)),
+        "underruns_kept": Row(value=kept["underruns"], unit="", spread=words, most=0),
+        "failed_kept": Row(value=len(kept["errors"]), unit="", spread=words, most=0),
+        "utterances_gave_way": Row(value=gave_way["utterances"], unit="", spread=waited, least=1),
+        "failed_gave_way": Row(value=len(gave_way["errors"]), unit="", spread=waited, most=0),
+    }

@@ -37,7 +37,9 @@ from memory_daemon.explanations import explain_directive, explain_module
 from memory_daemon.history import history
 from memory_daemon.journal import journal_files
 from memory_daemon.kept_policy import Change, KeptPolicy, Undo
+from memory_daemon.lenient import without_bad_requests
 from memory_daemon.link_view import LinkView
+from memory_daemon.loose_timers import exact_timers
 from memory_daemon.marks import Policy
 from memory_daemon.past import since
 from memory_daemon.rehearsal import Rehearsal
@@ -261,8 +263,8 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
 def make_server(service: PolicyService, *, watchers_maximum: int) -> grpc.Server:
     """Return a server for the service, bound to nothing yet: a thread for each watcher, and some for requests."""
     calls_maximum = watchers_maximum + THREADS_FOR_REQUESTS
-    threads = ThreadPoolExecutor(max_workers=calls_maximum, thread_name_prefix="policy")
+    threads = ThreadPoolExecutor(max_workers=calls_maximum, thread_name_prefix="policy", initializer=exact_timers)
     # More calls than threads would wait unseen; they are refused instead.
     server = grpc.server(threads, options=OPTIONS, maximum_concurrent_rpcs=calls_maximum)
-    policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, server)
+    policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, without_bad_requests(server))
     return server

@@ -40,7 +40,7 @@ from memory_daemon.rehearsal import Rehearsal
 from memory_daemon.reload import Configured, Reloader
 from memory_daemon.sampler import Sampler, load_nvml
 from memory_daemon.service_manager import ServiceManager, manager_in
-from memory_daemon.start_memory import give_back_start_memory
+from memory_daemon.start_memory import SpareMemory, give_back_start_memory, have_one_heap
 from memory_daemon.state_folder import LOCK, holder_id, make_folder, take_lock
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import HOST, DeviceId, SampleFailed, ServiceName
@@ -75,6 +75,7 @@ class Daemon:
     loop: Loop
     operators: PolicyServer
     manager: ServiceManager
+    spare: SpareMemory
 
     def run(self, wakeup: Wakeup) -> None:
         """Tick until stopped, and say so to whoever started the process."""
@@ -85,6 +86,7 @@ class Daemon:
 
     def _upkeep(self, words: str) -> float | None:
         self.operators.tend()
+        self.spare.tend(time.monotonic())
         self.manager.alive(words)
         return self.manager.sign_seconds
 
@@ -98,6 +100,7 @@ def assemble(
     metrics: Metrics,
 ) -> Daemon:
     """Begin everything but the loop; the stack ends it in the opposite order."""
+    have_one_heap()
     wait_long()
     sampler = _sampler(config)
     stack.callback(sampler.close)
@@ -138,7 +141,12 @@ def assemble(
         recollection=recollected(journal_files(config.effective_state_dir / JOURNAL), time.time()),
         host_reading=_host_reading(config, devices),
     )
-    return Daemon(loop=loop, operators=operators, manager=manager_in(os.environ, time.monotonic))
+    return Daemon(
+        loop=loop,
+        operators=operators,
+        manager=manager_in(os.environ, time.monotonic),
+        spare=SpareMemory(begun_seconds=time.monotonic()),
+    )
 
 
 def _serve_operators(

@@ -7,23 +7,17 @@ daemon begins that was never tuned while it ran. Unknown keys are refused: a mis
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from memory_daemon.errors import StartupError, bad_config
 from memory_daemon.marks import Mark, Policy, parse_mark, violations
+from memory_daemon.setting_sources import merged, variables
 
 ENV_PREFIX = "GREENROOM_DAEMON_"
-NESTED = "__"
 MARKS = ("critical", "low", "high", "host_low", "host_high")
 
 
@@ -104,12 +98,10 @@ class MetricsSettings(BaseModel):
     )
 
 
-class DaemonConfig(BaseSettings):
+class DaemonConfig(BaseModel):
     """The daemon's settings."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, env_ignore_empty=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     services_dir: Path | None = Field(None, description="Folder of sockets; every service in it is governed.")
     sockets: tuple[Path, ...] = Field((), max_length=64, description="Sockets of services elsewhere.")
@@ -187,26 +179,12 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> DaemonConfig:
         raise ConfigError(f"{path}: there is no such configuration file")
     _refuse_unknown_variables(os.environ)
 
-    class FromSources(DaemonConfig):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=toml)
-
     try:
-        merged = FromSources(**flags)
+        return DaemonConfig.model_validate(merged(toml, os.environ, flags, DaemonConfig, ENV_PREFIX))
     except ValidationError as error:
         raise ConfigError(f"{_explained(error)} (flags, {ENV_PREFIX}*, {toml})") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{toml}: {error}") from None
-    return DaemonConfig.model_construct(**{name: getattr(merged, name) for name in DaemonConfig.model_fields})
 
 
 def initial_policy(numbers: PolicyNumbers, defaults: Policy) -> Policy:
@@ -224,17 +202,10 @@ def initial_policy(numbers: PolicyNumbers, defaults: Policy) -> Policy:
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = set(_variables(DaemonConfig, ENV_PREFIX))
+    known = set(variables(DaemonConfig, ENV_PREFIX))
     for variable in environment:
         if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
             raise ConfigError(f"{variable}: no such setting; memory-daemon --show-settings lists them")
-
-
-def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield f"{prefix}{name}".upper()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _variables(field.annotation, f"{prefix}{name}{NESTED}")
 
 
 def _explained(error: ValidationError) -> str:

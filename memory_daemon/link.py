@@ -24,7 +24,7 @@ import structlog
 from greenroom.memory.v1 import residency_pb2
 from greenroom.memory.v1.residency_pb2_grpc import ResidencyServiceStub
 from memory_daemon.link_view import LinkState, LinkView, home_device
-from memory_daemon.loose_timers import loosen_timers
+from memory_daemon.loose_timers import loose_timers
 from memory_daemon.reign import SILENCE_SECONDS, Reign
 from memory_daemon.residency_messages import hello_message, report_of, welcome_of
 from memory_daemon.statuses import end_of_call
@@ -156,7 +156,6 @@ class Link:
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        loosen_timers()
         for _ in takewhile(self._may_try, count()):
             ending = self._govern()
             if not self._stopped:
@@ -169,11 +168,13 @@ class Link:
 
     def _govern(self) -> Ending:
         """Hold one stream until it ends, however it ends."""
-        channel = dial(self._socket)
+        with loose_timers():
+            channel = dial(self._socket)
         hello = hello_message(self._greeting.holder_id, self._greeting.display_name, takeover=self._greeting.takeover)
         reign = Reign(hello=hello, clock=self._clock, silence_seconds=self._silence_seconds, on_silence=self._cancel)
         try:
-            call = ResidencyServiceStub(channel).Govern(reign.requests())
+            with loose_timers():
+                call = ResidencyServiceStub(channel).Govern(reign.requests())
             with self._changed:
                 self._call, self._channel, self._reign = call, channel, reign
                 self._errand = TrimErrand(

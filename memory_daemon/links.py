@@ -5,6 +5,7 @@ one that is governed goes on being governed until its stream ends, because a soc
 off; and where this daemon was superseded it stays passive whatever becomes of the socket.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -111,7 +112,8 @@ class Links:
 def sockets_in(folder: Path) -> list[Path]:
     """Return the sockets in a folder, by name; nothing if there is no such folder, and nothing that is no socket."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == SOCKET_SUFFIX and _is_socket(path))
+        with os.scandir(folder) as entries:
+            return sorted(folder / one.name for one in entries if one.name.endswith(SOCKET_SUFFIX) and _is_socket(one))
     except OSError:
         # The folder may come later, with the first service.
         return []
@@ -127,8 +129,8 @@ def distinct(views: Iterable[LinkView]) -> tuple[LinkView, ...]:
     return tuple(named.values())
 
 
-def _is_socket(path: Path) -> bool:
+def _is_socket(entry: os.DirEntry[str]) -> bool:
     try:
-        return stat.S_ISSOCK(path.stat().st_mode)
+        return stat.S_ISSOCK(entry.stat().st_mode)
     except OSError:
         return False

@@ -60,7 +60,7 @@ class PatientSampler:
         self._start_patience_seconds = start_patience_seconds
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._late: Future[Any] | None = None
-        self._collected: Future[tuple[GpuEvent, ...]] | None = None
+        self._collected: SimpleQueue[Future[tuple[GpuEvent, ...]]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class PatientSampler:
         """Read one device's memory now, or say that there was no answer."""
         if device == HOST:
             return self._sampler.sample(device)
-        sample = self._ask(lambda: self._sampler.sample(device), self._patience_seconds)
+        sample = self._ask(lambda: self._sampler.sample(device), self._patience_seconds, then=self._collect)
         return self._no_answer(device, self._patience_seconds) if sample is None else sample
 
     def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
@@ -92,12 +92,8 @@ class PatientSampler:
         return self._ask(lambda: self._sampler.processes(device), self._patience_seconds) or ()
 
     def events(self) -> tuple[GpuEvent, ...]:
-        """Return what had happened when it was asked last, and let it be asked again; waits for nobody."""
-        asked = self._collected
-        if asked is not None and not asked.done():
-            return ()
-        self._collected = None if self.hangs else self._send(self._sampler.events)
-        return () if asked is None else asked.result()
+        """Return what had happened by the last readings; waits for nobody."""
+        return tuple(event for _ in range(self._collected.qsize()) for event in self._collected.get().result())
 
     def close(self) -> None:
         """Let the library go, unless it hangs: then it is left to the end of the process."""
@@ -106,20 +102,33 @@ class PatientSampler:
             self._errands.put(None)
             self._thread.join(self._patience_seconds)
 
-    def _ask(self, question: Callable[[], Answer], patience_seconds: float) -> Answer | None:
-        """Return the answer; None if there is none in time, or if an earlier question hangs."""
+    def _collect(self) -> None:
+        """Collect what has happened, in the thread that reads, once the reading is told: no thread wakes for it."""
+        happened: Future[tuple[GpuEvent, ...]] = Future()
+        _answer(self._sampler.events, happened)
+        self._collected.put(happened)
+
+    def _ask(
+        self, question: Callable[[], Answer], patience_seconds: float, then: Callable[[], None] = lambda: None
+    ) -> Answer | None:
+        """Return the answer; None if there is none in time, or if an earlier question hangs. `then` comes after it."""
         if self.hangs:
             return None
-        asked = self._send(question)
+        asked = self._send(question, then)
         try:
             return asked.result(patience_seconds)
         except TimeoutError:
             self._late = asked
             return None
 
-    def _send(self, question: Callable[[], Answer]) -> "Future[Answer]":
+    def _send(self, question: Callable[[], Answer], then: Callable[[], None] = lambda: None) -> "Future[Answer]":
         asked: Future[Answer] = Future()
-        self._errands.put(lambda: _answer(question, asked))
+
+        def errand() -> None:
+            _answer(question, asked)
+            then()
+
+        self._errands.put(errand)
         return asked
 
     def _run(self) -> None:

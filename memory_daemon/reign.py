@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 
 from greenroom.memory.v1 import residency_pb2
+from memory_daemon.loose_timers import exact_timers
 from memory_daemon.residency_messages import directive_message
 from memory_daemon.types import Directive
 
@@ -53,6 +54,7 @@ class Reign:
 
     def requests(self) -> Iterator[residency_pb2.GovernRequest]:
         """Yield what is to be sent, until the stream is closed."""
+        exact_timers()  # A thread of gRPC's waits here, and renewals have their time.
         yield self._hello
         for directive in iter(self._next_directive, None):
             yield directive_message(self._epoch, directive)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from memory_daemon.config import ENV_PREFIX, NESTED, DaemonConfig
+from memory_daemon.config import ENV_PREFIX, DaemonConfig
+from memory_daemon.setting_sources import NESTED
 
 
 def settings_help() -> str:

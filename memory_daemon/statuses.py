@@ -33,6 +33,9 @@ def errors_as_statuses(context: grpc.ServicerContext) -> Iterator[None]:
         yield
     except DaemonError as error:
         _abort(context, error)
+    except grpc.RpcError:
+        # The caller hung up in the middle of its stream: gRPC knows, and nobody is left to be told.
+        raise
     except Exception:  # noqa: BLE001 - This is the edge: whatever goes wrong has to become a status.
         _log.exception("request_failed")
         _abort(context, DaemonError(Reason.ENGINE_FAULT, "the daemon failed; its log says why"))

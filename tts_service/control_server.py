@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from greenroom.memory.v1 import residency_pb2_grpc
+from tts_service.api.lenient import without_bad_requests_in_threads
 from tts_service.api.residency import ResidencyServicer
 from tts_service.control_socket import ControlSocket
 from tts_service.errors import StartupError
@@ -92,7 +93,8 @@ class ControlServer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="control")
         # More calls than threads would wait unseen; they are refused instead.
         self._server = grpc.server(self._pool, options=OPTIONS, maximum_concurrent_rpcs=threads)
-        residency_pb2_grpc.add_ResidencyServiceServicer_to_server(self._servicer, self._server)
+        registrar = without_bad_requests_in_threads(self._server)
+        residency_pb2_grpc.add_ResidencyServiceServicer_to_server(self._servicer, registrar)
         try:
             self._server.add_insecure_port(self._socket.address)
             self._socket.opened()

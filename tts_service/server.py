@@ -8,7 +8,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from greenroom.tts.v1 import tts_pb2, tts_pb2_grpc
 from tts_service.api.front_door import FrontDoor
@@ -56,11 +57,10 @@ class SpeechServer:
         """Take the address, so that a wrong or taken one is known before anything is loaded. Raises StartupError."""
         server = grpc.aio.server(options=OPTIONS)
         server.add_generic_rpc_handlers((self._door,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (SPEECH_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
-            server,
-        )
+        lenient = without_bad_requests(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, lenient)
+        names = (SPEECH_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), lenient)
         try:
             self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:

@@ -4,7 +4,7 @@
 fake one in tests, the driver's on a GPU. Commands: `devices`, `sample UUID`, `processes UUID`, `events`, `settle` (wait
 until no call hangs), `time UUID` (the median of 1,000 readings, in microseconds), `times UUID` (1,000 readings each,
 without and with the thread that keeps a driver that hangs away from the loop, in microseconds), `v2 UUID` (whether the
-newer memory information is read), `driver` (the files of a CUDA driver that this process has mapped).
+newer memory information is read).
 """
 
 import json
@@ -12,10 +12,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from memory_daemon.gpu_memory import GpuMemory
+from memory_daemon.gpu_memory import GpuEvent, GpuMemory
 from memory_daemon.patient_sampler import PatientSampler
 from memory_daemon.sampler import Sampler, load_nvml
 from memory_daemon.types import DeviceId, SampleFailed
@@ -23,6 +22,14 @@ from memory_daemon.types import DeviceId, SampleFailed
 READINGS = 1_000
 PATIENCE_SECONDS = 10.0
 """What is tried here is mostly not how fast a busy machine answers."""
+
+
+class Readings(Sampler):
+    """Reads memory, and leaves events to who asks for them."""
+
+    def events(self) -> tuple[GpuEvent, ...]:
+        """Return nothing."""
+        return ()
 
 
 def answer(sampler: PatientSampler, gpus: GpuMemory, words: list[str]) -> Any:
@@ -54,8 +61,6 @@ def answer(sampler: PatientSampler, gpus: GpuMemory, words: list[str]) -> Any:
         case ["v2", uuid]:
             gpus.memory_bytes(DeviceId(uuid))
             return bool(gpus._version)
-        case ["driver"]:
-            return mapped_cuda("self")
         case _:
             raise SystemExit(f"no such command: {words}")
 
@@ -67,16 +72,10 @@ def timed(read: Callable[[], object]) -> float:
     return time.perf_counter() - begun_seconds
 
 
-def mapped_cuda(process: str) -> list[str]:
-    """Return the files of a CUDA driver or runtime that a process has mapped; NVML's are none of them."""
-    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
-    return sorted({line.split()[-1] for line in lines if "libcuda" in line})
-
-
 def main() -> None:
     """Answer commands until there are no more."""
     gpus = GpuMemory(load=load_nvml)
-    blocking = Sampler(gpus=gpus, cgroup_root=None, clock=time.monotonic, unix_clock=time.time)
+    blocking = Readings(gpus=gpus, cgroup_root=None, clock=time.monotonic, unix_clock=time.time)
     patience_seconds = float(sys.argv[1]) if sys.argv[1:] else PATIENCE_SECONDS
     sampler = PatientSampler(
         sampler=blocking, clock=time.monotonic, unix_clock=time.time, patience_seconds=patience_seconds

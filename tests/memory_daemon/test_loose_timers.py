@@ -1,4 +1,4 @@
-"""Threads that only wait may be woken late; whoever begins them is not."""
+"""Threads that only wait may be woken late; whoever begins them is not, nor what has a time to keep."""
 
 import ctypes
 import threading
@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from memory_daemon import loose_timers as loose
-from memory_daemon.loose_timers import GET_SLACK, SLACK_SECONDS, loose_timers, loosen_timers
+from memory_daemon.loose_timers import EXACT_SECONDS, GET_SLACK, SLACK_SECONDS, exact_timers, loose_timers
 
-SLACK_NANOSECONDS = int(SLACK_SECONDS * 1e9)
+LOOSE, EXACT = (int(seconds * 1e9) for seconds in (SLACK_SECONDS, EXACT_SECONDS))
 
 
 def slack() -> int:
@@ -16,13 +16,13 @@ def slack() -> int:
     return int(ctypes.CDLL(None).prctl(GET_SLACK, 0, 0, 0, 0))
 
 
-def in_a_thread(*, loosened: bool) -> list[int]:
+def in_a_thread(*, takes_back: bool) -> list[int]:
     """Return the slack of a new thread, and of one that it begins."""
     seen: list[int] = []
 
     def child() -> None:
-        if loosened:
-            loosen_timers()
+        if takes_back:
+            exact_timers()
         seen.append(slack())
         grandchild = threading.Thread(target=lambda: seen.append(slack()))
         grandchild.start()
@@ -35,25 +35,28 @@ def in_a_thread(*, loosened: bool) -> list[int]:
 
 
 def test_threads_begun_inside_wait_loosely_and_their_parent_does_not() -> None:
-    """What begins the server keeps the timers that the loop needs."""
+    """What begins the server, or dials a service, keeps the timers that it needs."""
     before = slack()
     with loose_timers():
-        inside = in_a_thread(loosened=False)
+        inside = in_a_thread(takes_back=False)
 
-    assert ([SLACK_NANOSECONDS] * 2, before) == (inside, slack())
+    assert ([LOOSE] * 2, before) == (inside, slack())
 
 
-def test_link_that_loosens_itself_hands_it_to_what_it_begins() -> None:
-    """A link's thread begins gRPC's for its service, after the one that began it was done with loose timers."""
-    before = slack()
+def test_thread_begun_inside_that_has_a_time_to_keep_takes_its_timers_back() -> None:
+    """What gRPC's threads carry out for us waits as long as it says, and so do those that it begins."""
+    with loose_timers():
+        inside = in_a_thread(takes_back=True)
 
-    assert ([SLACK_NANOSECONDS] * 2, before) == (in_a_thread(loosened=True), slack())
+    assert [EXACT] * 2 == inside
 
 
 def test_system_without_slack_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no such call, nothing is loosened and nothing fails."""
+    before = slack()
     monkeypatch.setattr(loose.ctypes, "CDLL", lambda _: object())
     with loose_timers():
-        loosened = loosen_timers()
+        exact_timers()
+    monkeypatch.undo()
 
-    assert not loosened
+    assert before == slack()

@@ -205,14 +205,14 @@ def test_garbage_on_the_socket_harms_nobody(path: ControlPath, garbage: bytes) -
 
 @pytest.mark.parametrize("body", [b"\xff" * 100, b"\x0a\x04\x0a\x02\xff\xfe"], ids=["no protobuf", "no UTF-8"])
 def test_message_that_cannot_be_read_ends_its_call_alone(path: ControlPath, body: bytes) -> None:
-    """Bytes that are no message end the call that carried them, and no other."""
+    """Bytes that are no message are a bad request: they end the call that carried them, and no other."""
     governor = path.governor()
     governor.hello()
     raw = path.channel.stream_stream(GOVERN)
     with pytest.raises(grpc.RpcError) as ended:
         list(raw(iter([body]), timeout=20))
 
-    assert (grpc.StatusCode.INTERNAL, 1) == (ended.value.code(), governor.direct(1, 1).ack.version)
+    assert (grpc.StatusCode.INVALID_ARGUMENT, 1) == (ended.value.code(), governor.direct(1, 1).ack.version)
 
 
 def test_message_that_is_too_long_ends_its_call_alone(path: ControlPath) -> None:
