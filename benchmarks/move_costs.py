@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -168,7 +168,7 @@ def measured(seconds: float) -> dict[str, Any]:
             with manager.claim([name for name in manager.modules if name not in ENCODERS]):
                 before, moving = _moves(manager), _spoken(seconds)
                 spoken_moves = _moves(manager) - before
-    parts: Counter[str] = Counter()
+    parts: defaultdict[str, float] = defaultdict(float)
     for name, used in spent.items():
         parts[_part(name)] += used - began.get(name, 0.0)
     found = {name: 1e6 * used / moves for name, used in parts.items()}
