@@ -1,15 +1,17 @@
 """Random bytes and damaged messages on everything that both processes listen on: nobody falls, leaks or forgets."""
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fuzz.campaign import Campaign, begun
-from tests.fuzz.fuzzed_pair import FuzzedPair, fuzzed_pair
+from tests.fuzz.fuzzed_pair import FuzzedPair, Method, fuzzed_pair
 
 NO_MESSAGE = b"\x00"
 EXAMPLES = 20
+TRIES = 200
 SEED = 1
 
 
@@ -22,9 +24,19 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedPair]:
         yield running
 
 
+def answer(pair: FuzzedPair, method: Method) -> str:
+    """Return what bytes that are no message are answered with, once a place is free: rehearsals have only one."""
+    for _ in range(TRIES):
+        code = pair.call(method, [NO_MESSAGE])
+        if code != "RESOURCE_EXHAUSTED":
+            break
+        time.sleep(0.1)
+    return code
+
+
 def test_bytes_that_are_no_message_are_a_bad_request_of_every_method(pair: FuzzedPair) -> None:
     """Also where gRPC would decode before any handler runs, and answer INTERNAL without a reason."""
-    answers = {method[1].full_name: pair.call(method, [NO_MESSAGE]) for method in pair.methods()}
+    answers = {method[1].full_name: answer(pair, method) for method in pair.methods()}
 
     assert dict.fromkeys(answers, "INVALID_ARGUMENT") == answers
 

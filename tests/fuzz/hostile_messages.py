@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
+from tests.fuzz.likely_messages import likely_calls
+
 MARKER: Final = "\x01\x02\x03\x02\x01"
 BROKEN: Final = b"\xff\xfe\xc0\x80\xff"
 DEPTH: Final = 6
@@ -137,10 +139,45 @@ def hostile_requests(method: MethodDescriptor) -> st.SearchStrategy[list[bytes]]
     Most streams begin as they should, because behind a wrong beginning nothing is looked at.
     """
     anything = hostile_bytes(method.input_type)
+    likely = likely_calls().get(method.full_name)
+    spoilt = [] if likely is None else [_spoilt(likely)]
     if not method.client_streaming:
-        return anything.map(lambda data: [data])
+        return st.one_of(anything.map(lambda data: [data]), *spoilt, *spoilt)
     streams = st.lists(anything, max_size=MESSAGES)
-    return streams | st.builds(lambda rest: [_beginning(method.input_type), *rest], streams)
+    return st.one_of(*spoilt, *spoilt, streams) | st.builds(
+        lambda rest: [_beginning(method.input_type), *rest], streams
+    )
+
+
+@st.composite
+def _spoilt(draw: st.DrawFn, calls: list[list[Message]]) -> list[bytes]:
+    """Return a call in which one field of one message is hostile, or messages out of order, or nothing is."""
+    messages = [_copy(each) for each in draw(st.sampled_from(calls))]
+    match draw(st.sampled_from(("field", "field", "field", "order", "twice", "as it is"))):
+        case "field":
+            _spoil(draw, draw(st.sampled_from(messages)))
+        case "order":
+            messages = list(draw(st.permutations(messages)))
+        case "twice":
+            messages += [_copy(each) for each in messages]
+        case _:
+            pass
+    return [each.SerializePartialToString().replace(MARKER.encode(), BROKEN) for each in messages]
+
+
+def _spoil(draw: st.DrawFn, message: Message) -> None:
+    """Make one field hostile, of the message itself or of one that is in it."""
+    inside = [value for field, value in message.ListFields() if field.message_type and field.label != F.LABEL_REPEATED]
+    if inside and draw(st.booleans()):
+        _spoil(draw, draw(st.sampled_from(inside)))
+    elif message.DESCRIPTOR.fields:
+        _set(draw, message, draw(st.sampled_from(list(message.DESCRIPTOR.fields))), DEPTH)
+
+
+def _copy(message: Message) -> Message:
+    fresh = type(message)()
+    fresh.CopyFrom(message)
+    return fresh
 
 
 def _beginning(descriptor: Descriptor) -> bytes:
