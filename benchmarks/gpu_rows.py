@@ -119,9 +119,8 @@ def _moves_ratio(found: Found) -> Row:
 
 def _offload_ratio(found: Found) -> Row:
     chunks = found["english"]["chunks"]
-    return Row(
-        value=chunks["offload_ratio"], unit="", spread=f"{chunks['gaps']['away']['count']} chunks each", most=1.01
-    )
+    spread = f"{chunks['offload_turns']} turns, {chunks['gaps']['away']['count']} chunks each"
+    return Row(value=chunks["offload_ratio"], unit="", spread=spread, most=1.01)
 
 
 def _speaking(found: Found) -> Row:

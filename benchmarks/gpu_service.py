@@ -138,17 +138,28 @@ def away_tier() -> str:
     return home_and_away()[1]
 
 
+STATES: Final = (("away", "host"), ("home", "device"))
+"""Where the encoders are: off the device, which is the default, and there."""
+
+
 async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> dict[str, Any]:
     """Compare decodes with the encoders on HOST (the default), at home, and moving all the while.
 
-    What two halves of the same state differ by is the measurement's own noise.
+    What two halves of the same state differ by is the measurement's own noise. Away and at home are compared turn by
+    turn, each first as often as the other, so that neither a drift nor chunks of different sizes count.
     """
     gaps: dict[str, list[float]] = {"away": [], "home": [], "moving": []}
     rates: list[float] = []
-    for _ in range(turns):
-        for state, tier in (("away", "host"), ("home", "device")):
-            await asyncio.to_thread(served.place, ENCODERS, tier if torch.cuda.is_available() else "host")
-            gaps[state] += bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
+    ratios: list[float] = []
+    for turn in range(turns):
+        for _ in range(2):
+            mean = {}
+            for state, tier in STATES if turn % 2 else reversed(STATES):
+                await asyncio.to_thread(served.place, ENCODERS, tier if torch.cuda.is_available() else "host")
+                found = bursts((await spoken(stub, config, LONG_TEXT))["arrivals"])
+                mean[state] = statistics.mean(found)
+                gaps[state] += found
+            ratios.append(mean["away"] / mean["home"])
         moving = restless(str(served.both.control_socket), ENCODERS, home_and_away())
         rate = await asyncio.to_thread(moving.__enter__)
         try:
@@ -159,10 +170,10 @@ async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> di
     await asyncio.to_thread(served.place, ENCODERS, None)
     figures = {state: Figures.of_seconds(each).fields() for state, each in gaps.items()}
     halves = [Figures.of_seconds(each).p99_ms for each in (gaps["away"][::2], gaps["away"][1::2])]
-    medians = {state: statistics.median(each) for state, each in gaps.items()}
     return {
         "gaps": figures,
-        "offload_ratio": medians["away"] / medians["home"],
+        "offload_ratio": statistics.median(ratios),
+        "offload_turns": len(ratios),
         "moves_per_second": statistics.mean(rates),
         "moves_p99_ratio": figures["moving"]["p99_ms"] / figures["away"]["p99_ms"],
         "noise_p99_ratio": max(halves) / min(halves),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -32,9 +33,9 @@ class Campaign:
 
     def round(self) -> list[str]:
         """Go once over all that listens and all that can be called; return what went wrong, and what is other now."""
-        wrong = [words for name in self._pair.sockets() for words in _failure(lambda name=name: self.streams(name))]
+        wrong = [words for name in self._pair.sockets() for words in _failure(partial(self.streams, name))]
         for method in self._pair.methods():
-            wrong += _failure(lambda method=method: self.calls(method))
+            wrong += _failure(partial(self.calls, method))
         return wrong + self._pair.changes()
 
     def calls(self, method: Method) -> None:

@@ -167,8 +167,11 @@ def _spoilt(draw: st.DrawFn, calls: list[list[Message]]) -> list[bytes]:
 
 def _spoil(draw: st.DrawFn, message: Message) -> None:
     """Make one field hostile, of the message itself or of one that is in it."""
-    inside = [value for field, value in message.ListFields() if field.message_type and field.label != F.LABEL_REPEATED]
-    if inside and draw(st.booleans()):
+    inside: list[Message] = [
+        value for field, value in message.ListFields() if field.message_type and field.label != F.LABEL_REPEATED
+    ]
+    goes_in: bool = draw(st.booleans())
+    if inside and goes_in:
         _spoil(draw, draw(st.sampled_from(inside)))
     elif message.DESCRIPTOR.fields:
         _set(draw, message, draw(st.sampled_from(list(message.DESCRIPTOR.fields))), DEPTH)

@@ -15,6 +15,7 @@ ENGLISH: dict[str, Any] = {
     "chunks": {
         "gaps": {"away": {"count": 200}, "moving": {"count": 200}},
         "offload_ratio": 1.004,
+        "offload_turns": 24,
         "moves_p99_ratio": 1.08,
         "noise_p99_ratio": 1.1,
     },

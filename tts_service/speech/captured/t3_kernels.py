@@ -21,6 +21,9 @@ from tts_service.speech.captured.token_pages import PAGE_POSITIONS
 
 _ACTIVATED_BLOCK: Final = 1024
 
+_LINES_FED: Final = 384
+"""Lines fed forward at once: what lies between takes 16 KiB a line of English, and graphs keep that for life."""
+
 
 class KernelArithmetic:
     """cuBLAS' products with kernels between them: for any number of lines, steps and prompts."""
@@ -118,11 +121,14 @@ class KernelArithmetic:
 
     def feed(self, hidden: Hidden, layer: Layer) -> torch.Tensor:
         """Norm, multiply, activate."""
-        inner = self.project(hidden, layer.feed_norm, layer.inner)
-        lines, channels = inner.shape[0], inner.shape[1] // (2 if layer.gated else 1)
-        out = torch.empty(lines, channels, dtype=inner.dtype, device=inner.device)
-        grid = (lines, triton.cdiv(channels, _ACTIVATED_BLOCK))
-        activate[grid](inner, out, channels, block=_ACTIVATED_BLOCK, gated=layer.gated)
+        lines = self._normed(hidden, layer.feed_norm)
+        channels = layer.inner.outputs // (2 if layer.gated else 1)
+        out = torch.empty(len(lines), channels, dtype=lines.dtype, device=lines.device)
+        for start in range(0, len(lines), _LINES_FED):
+            inner = _product(lines[start : start + _LINES_FED], layer.inner)
+            grid = (len(inner), triton.cdiv(channels, _ACTIVATED_BLOCK))
+            activate[grid](inner, out[start:], channels, block=_ACTIVATED_BLOCK, gated=layer.gated)
+            del inner  # Before the next is made: a graph keeps memory for all that is alive at once.
         return out
 
     def feed_back(self, hidden: Hidden, inner: torch.Tensor, product: Linear) -> None:
