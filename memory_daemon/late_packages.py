@@ -36,7 +36,7 @@ class _LateModule(ModuleType):
             if importlib.machinery.PathFinder.find_spec(part, self.__path__) is not None:
                 return importlib.import_module(part)
         _run(self)
-        if isinstance(self, _LateModule) and name not in vars(self):  # It still runs, in this thread.
+        if self.__class__ is not ModuleType and name not in vars(self):  # It still runs, in this thread.
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
         return getattr(self, name)
 

@@ -55,7 +55,8 @@ def _lines(metric: Metric) -> list[str]:
 
 def _line(sample: Sample) -> str:
     labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(sample.labels.items()))
-    return f"{sample.name}{f'{{{labels}}}' if labels else ''} {floatToGoString(sample.value)}\n"
+    value: str = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # The library's.
+    return f"{sample.name}{f'{{{labels}}}' if labels else ''} {value}\n"
 
 
 def _escaped(value: str) -> str:
