@@ -51,24 +51,27 @@ def _limits(folder: Path) -> list[HostMemory]:
 
 def _level_memory(folder: Path, limit_bytes: int) -> HostMemory:
     used_bytes = _number(_read(folder / "memory.current").strip(), folder / "memory.current")
-    reclaimable_bytes = _field(folder / "memory.stat", "inactive_file")
+    (reclaimable_bytes,) = _fields(folder / "memory.stat", "inactive_file")
     free_bytes = limit_bytes - max(0, used_bytes - reclaimable_bytes)
     return HostMemory(total_bytes=limit_bytes, free_bytes=max(0, free_bytes))
 
 
 def _machine_memory(meminfo: Path) -> HostMemory:
-    return HostMemory(
-        total_bytes=_field(meminfo, "MemTotal:") * 1024, free_bytes=_field(meminfo, "MemAvailable:") * 1024
-    )
+    total_kib, free_kib = _fields(meminfo, "MemTotal:", "MemAvailable:")
+    return HostMemory(total_bytes=total_kib * 1024, free_bytes=free_kib * 1024)
 
 
-def _field(path: Path, name: str) -> int:
-    """Return the number behind a name in a file of lines `name number ...`."""
+def _fields(path: Path, *names: str) -> list[int]:
+    """Return the numbers behind names in a file of lines `name number ...`, read once and no further than needed."""
+    found: dict[str, int] = {}
     for line in _read(path).splitlines():
         words = line.split()
-        if words[:1] == [name] and len(words) > 1:
-            return _number(words[1], path)
-    raise UnreadableError(f"{path} has no line {name!r}")
+        if len(words) > 1 and words[0] in names and words[0] not in found:
+            found[words[0]] = _number(words[1], path)
+            if len(found) == len(names):
+                return [found[name] for name in names]
+    missing = next(name for name in names if name not in found)
+    raise UnreadableError(f"{path} has no line {missing!r}")
 
 
 def _number(text: str, path: Path) -> int:
@@ -79,6 +82,6 @@ def _number(text: str, path: Path) -> int:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_bytes().decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableError(f"{path} cannot be read: {error}") from error

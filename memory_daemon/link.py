@@ -111,6 +111,7 @@ class Link:
         self._stopped = False
         self._failures = 0
         self._view = LinkView(socket=socket, service=ServiceName(socket.name.removesuffix(".sock")))
+        self._shown = (self._view, self._view)
         self._reign: Reign | None = None
         self._call: grpc.Call | None = None
         self._channel: grpc.Channel | None = None
@@ -123,10 +124,15 @@ class Link:
     @property
     def view(self) -> LinkView:
         """What is known of the service."""
-        reign, errand = self._reign, self._errand
+        view, reign, errand = self._view, self._reign, self._errand
         if reign is None or errand is None:
-            return self._view
-        return replace(self._view, directive_version=reign.sent_version, trimmed=errand.answer)
+            return view
+        sent_version, trimmed = reign.sent_version, errand.answer
+        heard, shown = self._shown
+        if heard is not view or (shown.directive_version, shown.trimmed) != (sent_version, trimmed):
+            shown = replace(view, directive_version=sent_version, trimmed=trimmed)
+            self._shown = (view, shown)
+        return shown
 
     def start(self) -> None:
         """Begin to govern."""

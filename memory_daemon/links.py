@@ -7,7 +7,7 @@ off; and where this daemon was superseded it stays passive whatever becomes of t
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,7 @@ class Links:
         self._links: dict[Path, OneLink] = {}
         self._by_service: dict[ServiceName, OneLink] = {}
         self._crowded = False
+        self._seen: Mapping[str, Path] = {}
 
     def __repr__(self) -> str:
         states = " ".join(f"{link.view.service}={link.view.state.value}" for link in self._links.values())
@@ -64,7 +65,10 @@ class Links:
 
     def scan(self) -> None:
         """Link what is new, and forget what is gone."""
-        found = list(dict.fromkeys((*self._sockets, *sockets_in(self._folder))))
+        self._seen = sockets_in(self._folder, self._seen)
+        found = list(dict.fromkeys((*self._sockets, *self._seen.values())))
+        if found == list(self._links):
+            return
         self._forget(set(self._links) - set(found))
         for socket in found:
             if socket not in self._links and self._has_place(socket):
@@ -109,14 +113,18 @@ class Links:
         return has_place
 
 
-def sockets_in(folder: Path) -> list[Path]:
-    """Return the sockets in a folder, by name; nothing if there is no such folder, and nothing that is no socket."""
+def sockets_in(folder: Path, before: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Return the sockets in a folder, in the order of their names; those of before are not made anew.
+
+    Nothing if there is no such folder, and nothing that is no socket.
+    """
     try:
         with os.scandir(folder) as entries:
-            return sorted(folder / one.name for one in entries if one.name.endswith(SOCKET_SUFFIX) and _is_socket(one))
+            names = sorted(one.name for one in entries if one.name.endswith(SOCKET_SUFFIX) and _is_socket(one))
     except OSError:
         # The folder may come later, with the first service.
-        return []
+        return {}
+    return {name: before.get(name) or folder / name for name in names}
 
 
 def distinct(views: Iterable[LinkView]) -> tuple[LinkView, ...]:

@@ -183,7 +183,7 @@ class Loop:
             return replace(before, decision=replace(before.decision, reason=""))
         known = self._recollection.state(device) if before is None else before.state
         # There is one host: what one device's services were asked for, the next device's need not give as well.
-        state = replace(known, host=self._host)
+        state = known if known.host is self._host else replace(known, host=self._host)
         overridden = frozenset((override.service, override.module) for override in overrides)
         seen = Observation(
             sample=self._sampler.sample(device),

@@ -4,7 +4,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
+from prometheus_client.metrics import Gauge, Info, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import CollectorRegistry
 
 from memory_daemon.board import Board
 from memory_daemon.config import DaemonConfig
@@ -12,6 +14,7 @@ from memory_daemon.journal import Journal
 from memory_daemon.metrics_board import BoardCollector
 from memory_daemon.metrics_records import RecordMetrics
 from memory_daemon.metrics_server import MetricsServer
+from memory_daemon.metrics_text import text_for
 from memory_daemon.metrics_ticks import Pace, TickMetrics
 
 
@@ -23,7 +26,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # The library's.
         self.registry = CollectorRegistry()
         self.records = RecordMetrics(self.registry)
-        self.server = MetricsServer(self.registry, address=config.metrics.address)
+        self.server = MetricsServer(self.registry, address=config.metrics.address, choose=text_for)
         self._ticks = TickMetrics(self.registry)
         self._answers = config.metrics.enabled
         self._board: Board | None = None

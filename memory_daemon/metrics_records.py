@@ -6,7 +6,8 @@ than can be linked at once, several times over.
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics import Counter
+from prometheus_client.registry import CollectorRegistry
 
 from memory_daemon.journal_records import (
     DecisionMade,

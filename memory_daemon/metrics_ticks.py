@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics import Counter, Histogram
+from prometheus_client.registry import CollectorRegistry
 
 from memory_daemon.board import Status
 from memory_daemon.loop import Wakeup

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
 
 from tts_service.config import ServiceConfig
 from tts_service.metrics_admission import AdmissionMetrics
@@ -29,7 +30,7 @@ class Metrics:
         self.speech = SpeechMetrics(self.registry)
         self.moves = MoveMetrics(self.registry)
         self.admission = AdmissionMetrics(self.registry)
-        self.server = MetricsServer(self.registry, address=config.metrics.address)
+        self.server = MetricsServer(self.registry, address=config.metrics.address, choose=choose_encoder)
         self._answers = config.metrics.enabled
         about = Info("greenroom_service", "The service.", registry=self.registry)
         about.info({"version": version, "name": config.name})

@@ -21,8 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import CollectorRegistry
 
 SCRAPES_AT_ONCE = 4
 """Prometheus is one, a person with a browser another; who comes beyond that is hung up on."""
@@ -38,6 +37,8 @@ PATH = "/metrics"
 _log = structlog.get_logger(__name__)
 
 Encoder = Callable[[Any], bytes]
+ChooseEncoder = Callable[[str], tuple[Encoder, str]]
+"""Returns, for what a scraper accepts, what makes the text of a registry, and the content type of that."""
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -51,7 +52,7 @@ class _Answer(BaseHTTPRequestHandler):
         if urlsplit(self.path).path != PATH:
             self.send_error(HTTPStatus.NOT_FOUND, explain=f"metrics are at {PATH}")
             return
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        encode, content_type = self.server.choose(self.headers.get("Accept", ""))
         try:
             text = self.server.text(encode)
         except Exception:  # noqa: BLE001  # Whatever it is, the process goes on, and the scraper hears of it.
@@ -81,9 +82,17 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 16
 
     def __init__(
-        self, host: str, port: int, *, registry: CollectorRegistry, rest_seconds: float, scrape_seconds: float
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        choose: ChooseEncoder,
+        rest_seconds: float,
+        scrape_seconds: float,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.choose = choose
         self._registry = registry
         self._rest_seconds = rest_seconds
         self._scrape_seconds = scrape_seconds
@@ -137,18 +146,20 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class MetricsServer:
-    """Serves a registry's metrics at `HOST:PORT`; port 0 takes a free one."""
+    """Serves a registry's metrics at `HOST:PORT`, as `choose` has them written; port 0 takes a free one."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
         *,
         address: str,
+        choose: ChooseEncoder,
         rest_seconds: float = REST_SECONDS,
         scrape_seconds: float = SCRAPE_SECONDS,
     ) -> None:
         self._registry = registry
         self._address = address
+        self._choose = choose
         self._rest_seconds = rest_seconds
         self._scrape_seconds = scrape_seconds
         self._listener: _Listener | None = None
@@ -170,6 +181,7 @@ class MetricsServer:
                 host.strip("[]"),
                 int(port),
                 registry=self._registry,
+                choose=self._choose,
                 rest_seconds=self._rest_seconds,
                 scrape_seconds=self._scrape_seconds,
             )

@@ -6,7 +6,24 @@ import sys
 from memory_daemon.spared_packages import spared
 from memory_daemon.start_memory import SPARE_SECONDS, SpareMemory, have_one_heap
 
-HEAVY = ("rich", "pygments", "pydantic_settings", "numpy", "torch", "pandas", "memory_daemon.simulation")
+HEAVY = (
+    "rich",
+    "pygments",
+    "pydantic_settings",
+    "numpy",
+    "torch",
+    "pandas",
+    "memory_daemon.simulation",
+    "ssl",
+    "_ssl",
+    "_hashlib",
+    "_lzma",
+    "asyncio.base_events",
+    "grpc.aio._channel",
+    "prometheus_client.exposition",
+    "google.protobuf.text_format",
+    "urllib.request",
+)
 """What an idle daemon has no use for; a rehearsal is a process of its own."""
 STARTED = """
 import sys

@@ -13,17 +13,21 @@ from urllib.parse import urlsplit
 import prometheus_client
 import pytest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 import memory_daemon.metrics_server
 import tts_service.metrics_server
+from memory_daemon.metrics_text import text_for
 
 Start = Callable[..., Any]
 PATIENCE_SECONDS = 10.0
+SERVERS = [(tts_service.metrics_server, choose_encoder), (memory_daemon.metrics_server, text_for)]
+"""Each with what its process has texts made by."""
 
 
-@pytest.fixture(params=[tts_service.metrics_server, memory_daemon.metrics_server], ids=["service", "daemon"])
+@pytest.fixture(params=SERVERS, ids=["service", "daemon"])
 def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     """Serve metrics of a registry's; all servers end with the test."""
     started = []
@@ -32,7 +36,8 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
         registry = prometheus_client.CollectorRegistry()
         for each in collectors:
             registry.register(each)
-        server = request.param.MetricsServer(registry, address=address, rest_seconds=0.0, **spans)
+        module, choose = request.param
+        server = module.MetricsServer(registry, address=address, choose=choose, rest_seconds=0.0, **spans)
         server.start()
         started.append(server)
         return server
