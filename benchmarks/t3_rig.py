@@ -18,6 +18,7 @@ from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.captured.t3_captured import CapturedT3, Slot
 from tts_service.speech.captured.t3_passes import Buckets
 from tts_service.speech.captured.t3_state import Number
+from tts_service.speech.captured.t3_tuning import chains
 from tts_service.speech.captured.t3_ways import kernel_ways, torch_ways
 from tts_service.speech.captured.t3_weights import t3_form
 from tts_service.speech.captured.token_pages import PageShape, TensorPages
@@ -124,7 +125,8 @@ class Rig:
         shape = PageShape.of(self.t3)
         count = 20 * self.rows * buckets.slots[-1]
         self.pages = pages or TensorPages(shape, pages=count, dtype=_DTYPES[precision], device=lab.device)
-        ways = kernel_ways(model, few_lines, **tuning) if lab.is_cuda else torch_ways(model)
+        tuned = {"early": chains(lab.device), **tuning}
+        ways = kernel_ways(model, few_lines, **tuned) if lab.is_cuda else torch_ways(model)
         self.captured = CapturedT3(
             model=model, t3=self.t3, graphs=lab.graphs(), pages=self.pages, buckets=buckets, ways=ways
         )

@@ -15,6 +15,7 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.running_form import RunningForm, packed
 from tts_service.speech.captured.t3_captured import CapturedT3
 from tts_service.speech.captured.t3_passes import Buckets
+from tts_service.speech.captured.t3_tuning import chains
 from tts_service.speech.captured.t3_ways import FEW_LINES, kernel_ways
 from tts_service.speech.captured.token_pages import PageShape, TensorPages
 from tts_service.speech.random_source import CounterRandom
@@ -46,7 +47,7 @@ def on_gpu(model: ChatterboxModel, few_lines: int, **planted: Any) -> tuple[Any,
         graphs=CudaGraphs(gpu),
         pages=pages,
         buckets=replace(Buckets.of(model, 2), prompts=prompts),
-        ways=kernel_ways(model, few_lines),
+        ways=kernel_ways(model, few_lines, early=chains(gpu)),
     )
     captured.capture(t3)
     return t3, captured, pages

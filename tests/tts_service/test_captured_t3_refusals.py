@@ -35,7 +35,7 @@ def test_captured_work_needs_nothing_of_the_host(
     pytest.importorskip("triton", reason="Triton comes with torch's CUDA build only")
     from tts_service.speech.captured import t3_choosing, t3_following, t3_kernels  # noqa: PLC0415  # They need Triton.
 
-    without_kernels(monkeypatch, t3_choosing, "weigh", "pick")
+    without_kernels(monkeypatch, t3_choosing, "weigh", "keep", "pick")
     without_kernels(monkeypatch, t3_following, "watch", "follow")
     without_kernels(
         monkeypatch, t3_kernels, "activate", "add_norm", "attend", "embed", "join", "multiply", "place_prompt"

@@ -15,7 +15,7 @@ from tts_service.speech.captured.t3_attention_kernels import attend, join, place
 from tts_service.speech.captured.t3_product_kernels import multiply
 from tts_service.speech.captured.t3_row_kernels import activate, add_norm, embed
 from tts_service.speech.captured.t3_state import Batch
-from tts_service.speech.captured.t3_tuning import Tuning, chains
+from tts_service.speech.captured.t3_tuning import Tuning
 from tts_service.speech.captured.t3_weights import Layer, Linear, Norm, T3Weights
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS
 
@@ -36,7 +36,7 @@ class KernelArithmetic:
         self._tuning = tuning
         self._heads, self._head_channels = weights.heads, weights.head_channels
         # Launched as a programmatic dependent, a kernel begins while the one ahead ends.
-        is_early = self._is_chained and bool(tuning.early) and chains(weights.speech.device)
+        is_early = self._is_chained and bool(tuning.early)
         self._launch = {"early": is_early, **({"launch_pdl": True} if is_early else {})}
 
     def tokens(self, weights: T3Weights, batch: Batch) -> Hidden:

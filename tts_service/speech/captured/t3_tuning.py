@@ -22,8 +22,8 @@ class Tuning:
     few_warps: int = 4
     many_outputs: int = 4
     many_warps: int = 8
-    early: int = True
-    """Kernels between products of ours start before the one ahead has ended, where the device can do that."""
+    early: int = False
+    """Kernels between products of ours start before the one ahead has ended: where `chains` says that they can."""
 
     @classmethod
     def of(cls, rows: int, **changed: int) -> "Tuning":

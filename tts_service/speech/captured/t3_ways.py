@@ -11,7 +11,7 @@ from tts_service.speech.captured.t3_guard import follow, watch
 from tts_service.speech.captured.t3_passes import Ways
 from tts_service.speech.captured.t3_state import Batch
 from tts_service.speech.captured.t3_torch import TorchArithmetic
-from tts_service.speech.captured.t3_tuning import Tuning
+from tts_service.speech.captured.t3_tuning import Tuning, chains
 from tts_service.speech.captured.t3_weights import T3Weights
 
 FEW_LINES: Final = 4
@@ -20,7 +20,7 @@ FEW_LINES: Final = 4
 
 def usual_ways(model: ChatterboxModel, device: torch.device) -> Ways:
     """Return what is right for a device."""
-    return kernel_ways(model) if device.type == "cuda" else torch_ways(model)
+    return kernel_ways(model, early=chains(device)) if device.type == "cuda" else torch_ways(model)
 
 
 def torch_ways(model: ChatterboxModel) -> Ways:
