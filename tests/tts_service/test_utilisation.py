@@ -67,6 +67,16 @@ def test_machine_that_keeps_up_with_nobody_counts_sessions_only() -> None:
     assert 0.0 == standing(slow, Company(paced=5)).load
 
 
+def test_flood_of_messages_is_not_taken_for_what_speech_costs() -> None:
+    """An event loop that was busy with something else beside one speaker does not shut the door to a second one."""
+    known = NOBODY
+    for _ in range(30):
+        busy = {Part.SOUND: CPU_SECONDS / 2, Part.FRONT: 0.9}
+        known = measured(known, Seen(busy_seconds=busy, audio_seconds=1.0, paced_seconds=1.0), CPU, known.at + 1.0)
+
+    assert standing(known, Company(paced=1)).load_with_one < AdmissionLimits().full / 5
+
+
 def test_newcomers_count_as_speakers_before_they_were_seen_to_speak() -> None:
     """Twenty that came at once are a load of twenty, though nothing of them was measured yet."""
     known = NOBODY

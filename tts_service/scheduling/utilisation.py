@@ -30,6 +30,9 @@ REMEMBERED_SECONDS: Final = 20.0
 """Of a part's work; what was measured before it is forgotten in proportion."""
 LEAST_AUDIO_RATE: Final = 0.5
 """Seconds of audio a second below which nothing is learned: what is not speech would be taken for its cost."""
+MOST_FRONT_FACTOR: Final = 8.0
+"""The event loop's time is measured with all that it does, a client's ten thousand flushes too: a second of speech is
+held to take no more than 32 ms of it. Coding Ogg/Opus takes 4."""
 
 
 class Part(Enum):
@@ -195,7 +198,8 @@ def _faded(rate: float, amount: float, passed: float) -> float:
 
 
 def _factor(known: Utilisation, part: Part) -> float:
-    return known.corrections.get(part, Correction()).factor
+    factor = known.corrections.get(part, Correction()).factor
+    return min(factor, MOST_FRONT_FACTOR) if part is Part.FRONT else factor
 
 
 def _corrected(before: Utilisation, seen: Seen, machine: Machine, *, speakers: float) -> Mapping[Part, Correction]:
