@@ -30,7 +30,7 @@ def text_for(accepts: str) -> tuple[Callable[[Collector], bytes], str]:
 
 def openmetrics_text(registry: Collector) -> bytes:
     """Return all of a registry as OpenMetrics 1.0."""
-    text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]  # The library's.
+    text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]  # The library gives it no types.
     return text
 
 
@@ -55,7 +55,7 @@ def _lines(metric: Metric) -> list[str]:
 
 def _line(sample: Sample) -> str:
     labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(sample.labels.items()))
-    value: str = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # The library's.
+    value: str = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # The library gives it no types.
     return f"{sample.name}{f'{{{labels}}}' if labels else ''} {value}\n"
 
 

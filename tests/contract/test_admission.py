@@ -80,7 +80,7 @@ async def queued(stub: Any, **fields: Any) -> tuple[Any, pb.Queued]:
 async def freed(both: Both) -> None:
     """Wait until nobody is there."""
     async with asyncio.timeout(10):
-        while both.residency().sessions:  # noqa: ASYNC110  # Another process.
+        while both.residency().sessions:  # noqa: ASYNC110  # It is in another process, which sets no event here.
             await asyncio.sleep(0.05)
 
 
@@ -188,12 +188,16 @@ async def test_whole_text_waits_like_a_session(stub: Any, small: Both) -> None:
 async def test_client_library_hears_of_the_queue(stub: Any, small: Both) -> None:
     """Opening a session waits, and tells where it stands."""
     heard: list[SessionEvent] = []
+    told = asyncio.Event()
+
+    def hear(event: SessionEvent) -> None:
+        heard.append(event)
+        told.set()
+
     holders = [await opened(stub) for _ in range(PLACES)]
     async with Client(small.speech_address, ClientOptions(client_name="desk")) as client:
-        opening = asyncio.create_task(client.open_session(on_event=heard.append, priority=Priority.BULK))
-        async with asyncio.timeout(10):
-            while not heard:  # noqa: ASYNC110  # A callback fills it.
-                await asyncio.sleep(0.01)
+        opening = asyncio.create_task(client.open_session(on_event=hear, priority=Priority.BULK))
+        await asyncio.wait_for(told.wait(), 10)
         holders[0].cancel()
         session = await asyncio.wait_for(opening, 10)
         priority = session.config.priority

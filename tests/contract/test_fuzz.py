@@ -19,7 +19,7 @@ SEED = 1
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedPair]:
     """Run both processes, and have them meet a bit of everything first."""
     if shutil.which("gcc") is None and shutil.which("cc") is None:
-        pytest.skip("there is no C compiler")
+        pytest.skip("the stand-in for NVML is written in C, and there is no compiler for it here")
     with fuzzed_pair(tmp_path_factory.mktemp("fuzz")) as running:
         yield running
 

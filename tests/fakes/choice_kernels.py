@@ -44,7 +44,7 @@ def batch_on(device: torch.device, model: ChatterboxModel) -> Batch:
 
 def compared(device: torch.device, model: ChatterboxModel) -> dict[str, int]:
     """Return how many chosen tokens differ over all steps, how many were chosen, and how many kinds of them."""
-    from tts_service.speech.captured import t3_choosing  # noqa: PLC0415  # See the file's head.
+    from tts_service.speech.captured import t3_choosing  # noqa: PLC0415  # Triton comes with CUDA alone.
 
     weights = replace(weights_on(device), watched=())
     ours, plain = batch_on(device, model), batch_on(device, model)

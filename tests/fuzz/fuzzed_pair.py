@@ -250,8 +250,7 @@ def fuzzed_pair(folder: Path) -> Iterator[FuzzedPair]:
             },
         )
         stack.callback(both.stop)
-        # What it does not serve, gRPC answers.
-        service = FakeService(booked / "speech.sock", MODULES, gpu=GPU, report_seconds=1.0)  # type: ignore[abstract]  # See above.
+        service = FakeService(booked / "speech.sock", MODULES, gpu=GPU, report_seconds=1.0)  # type: ignore[abstract]  # gRPC answers for what it does not serve.
         service.start()
         stack.callback(service.stop)
         both.service.start()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -51,7 +51,7 @@ class SpeechLoad:
         self._cpu_clock = cpu_clock
         self._cpu_seconds: float | None = None
         self._lock = threading.Lock()
-        self._busy_seconds: Counter[Part] = Counter()
+        self._busy_seconds: defaultdict[Part, float] = defaultdict(float)
         self._seen = Seen()
         self._known = Utilisation(at=clock())
 
@@ -61,7 +61,7 @@ class SpeechLoad:
         """Count a step, in a worker's thread."""
         part = Part.TOKENS if T3 in modules and Part.TOKENS in self._threads else Part.SOUND
         with self._lock:
-            self._busy_seconds[part] += seconds / self._threads[part]  # type: ignore[assignment]  # Counts of seconds.
+            self._busy_seconds[part] += seconds / self._threads[part]
 
     def said(self, message: protocol.ServerMessage, config: SessionConfig) -> None:
         """Count what is told a client."""
@@ -106,11 +106,11 @@ class SpeechLoad:
     def take(self) -> None:
         """Take in what was measured since the last time, in the event loop."""
         with self._lock:
-            busy, self._busy_seconds = self._busy_seconds, Counter()
+            busy, self._busy_seconds = self._busy_seconds, defaultdict(float)
         seen, self._seen = self._seen, Seen()
         cpu_seconds = self._cpu_clock()
         if self._cpu_seconds is not None:
-            busy[Part.FRONT] = cpu_seconds - self._cpu_seconds  # type: ignore[assignment]  # As above.
+            busy[Part.FRONT] = cpu_seconds - self._cpu_seconds
         self._cpu_seconds = cpu_seconds
         self._known = measured(self._known, replace(seen, busy_seconds=busy), self._machine, self._clock())
 
