@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from tts_service.speech.captured.t3_chain_kernels import await_last, begin_next
+from tts_service.speech.captured.t3_row_kernels import gelu
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
@@ -70,12 +71,6 @@ def _multiplied(
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
-def _gelu(values: tl.tensor) -> tl.tensor:
-    """Return gelu by its approximation with tanh."""
-    return values * tl.sigmoid(2 * 0.7978845608028654 * (values + 0.044715 * values * values * values))
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def multiply(  # noqa: PLR0917  # A launch's arguments.
     lines: tl.tensor,
     peaks: tl.tensor,
@@ -130,7 +125,7 @@ def multiply(  # noqa: PLR0917  # A launch's arguments.
     if activation == 1:
         made = made * tl.sigmoid(made) * _multiplied(values, taken)
     if activation == 2:  # noqa: PLR2004  # As said above.
-        made = _gelu(made)
+        made = gelu(made)
     target = out + line[:, None] * outputs + row[None, :]
     kept = (line < line_count)[:, None] & (row < outputs)[None, :]
     if adds:

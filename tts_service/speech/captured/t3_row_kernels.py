@@ -71,6 +71,12 @@ def add_norm(  # noqa: PLR0917  # A launch's arguments.
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
+def gelu(values: tl.tensor) -> tl.tensor:
+    """Return gelu by its approximation with tanh."""
+    return values * tl.sigmoid(2 * 0.7978845608028654 * (values + 0.044715 * values * values * values))
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]  # Triton ships no types.
 def activate(
     inner: tl.tensor,
     out: tl.tensor,
@@ -87,6 +93,5 @@ def activate(
     if gated:
         value = value * tl.sigmoid(value) * tl.load(own + channels, mask=held, other=0.0).to(tl.float32)
     else:
-        bent = 0.7978845608028654 * (value + 0.044715 * value * value * value)
-        value = value * tl.sigmoid(2 * bent)
+        value = gelu(value)
     tl.store(out + line * channels + at, value.to(out.dtype.element_ty), mask=held)
