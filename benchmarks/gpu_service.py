@@ -38,6 +38,9 @@ LONG_TEXT: Final = (
 )
 TOKENS_PER_SECOND: Final = 25
 ENCODERS: Final = ("s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder", "watermark.detector")
+STATES: Final = (("away", "host"), ("home", "device"))
+"""Where the encoders are: off the device, which is the default, and there."""
+
 PLAIN: Final = {
     "GREENROOM_SERVICE_RESIDENCY__ENABLED": "false",
     "GREENROOM_SERVICE_RESIDENCY__ARENAS": "false",
@@ -136,10 +139,6 @@ def home_and_away() -> tuple[str, str]:
 def away_tier() -> str:
     """Return the tier below home."""
     return home_and_away()[1]
-
-
-STATES: Final = (("away", "host"), ("home", "device"))
-"""Where the encoders are: off the device, which is the default, and there."""
 
 
 async def _chunks(served: ServedModel, stub: Any, config: Any, turns: int) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _network(model: ChatterboxModel, precision: Precision, size: NetworkSize, de
 class Rig:
     """Captured T3 over one of the lab's networks."""
 
-    def __init__(  # A script's own.
+    def __init__(
         self,
         lab: Lab,
         model: ChatterboxModel,
@@ -251,7 +251,7 @@ def prompt_ms(rig: Rig, length: int) -> float:
     """Return, and keep, the milliseconds of reading a prompt of so many positions."""
     embeddings = rig.prompt(length)
     slot = rig.open(embeddings)
-    passes = rig.captured._passes  # noqa: SLF001  # A measurement.
+    passes = rig.captured._passes  # noqa: SLF001  # A measurement of what is inside.
     rig.place([slot], length - 1)
     passes.set_slots([slot.index], rig.rows)
 
