@@ -19,7 +19,7 @@ SEGMENT_PAGES: Final = -(-1_400 // PAGE_POSITIONS) * 2
 """Of a guided segment with the longest text and 1,000 tokens."""
 
 READY_PAGES: Final = 8
-"""256 positions of a guided segment, 64 MiB of English: most sentences. They come with the space, others as needed."""
+"""256 positions of a guided segment, 60 MiB of English: most sentences. They come with the space, others as needed."""
 
 
 def stage_memory(

@@ -27,7 +27,6 @@ from tts_service.types import ModuleName
 EXAMPLES, OPERATIONS = 20, 500
 SIZES = {name: arena_weights(FakeCudaDriver()).weigh(make()) for name, make in MAKERS.items()}
 SCRATCH = ModuleName("scratch.a")
-PAGE_BYTES = 4096
 PAGES = 12
 STEPS = ("create", "map", "set_access", "release", "copy", "copied", "register")
 
@@ -40,7 +39,7 @@ class ArenaOperations(NetworkOperations):
         # A cover takes memory too, and would find what a stray access does; it is tested by itself.
         self.weights: ArenaWeights = arena_weights(self.driver, asynchronous=seed % 2 == 0)
         self.space = self.weights.space(SCRATCH)
-        self.pages = PageArena(self.space, (16, 64), dtype=torch.float32, pages=PAGES, ready_pages=1)
+        self.pages = PageArena(self.space, (28, 64), dtype=torch.float32, pages=PAGES, ready_pages=1)
         self.owned: dict[int, list[int]] = {}
         self.rooms: list[KeptRoom] = []
         self.utterances = self.refusals = 0

@@ -19,7 +19,11 @@ from tts_service.types import ModuleName
 
 NAME = ModuleName("scratch.t3")
 GRANULE = 4096
-SHAPE = (2, 3, 5)
+SHAPE = (4, 16, 16)
+"""A granule of float32."""
+WIDE_SHAPE = (7, 16, 16)
+WIDE_BYTES = 7 * 1024
+"""A granule and three quarters."""
 
 
 @pytest.fixture
@@ -228,6 +232,49 @@ def test_pages_that_come_with_the_space_are_one_mapping(
         left,
         driver.physical_bytes,
     )
+
+
+def test_pages_share_the_granules_between_them(
+    driver: FakeCudaDriver, weights: ArenaWeights, space: ScratchSpace
+) -> None:
+    """Four pages of one granule and three quarters take seven, and none writes over another."""
+    pages = PageArena(space, WIDE_SHAPE, dtype=torch.float32, pages=6, ready_pages=2)
+    weighed_bytes = weights.weigh(ScratchModule(space))
+    _bring(weights, space)
+    taken = pages.take(4)
+    for page in taken:
+        driver.launch(pages.tensor[page].data_ptr(), WIDE_BYTES)
+        pages.tensor[page] = float(page)
+    kept = [set(pages.tensor[page].flatten().tolist()) for page in taken]
+    grown_bytes = driver.physical_bytes
+    pages.give(taken)
+    weights.evict(NAME)
+
+    assert (4 * GRANULE, 7 * GRANULE, 0, None) == (weighed_bytes, grown_bytes, driver.physical_bytes, driver.lost)
+    assert [{float(page)} for page in taken] == kept
+
+
+def test_granule_stays_while_one_of_its_pages_is_taken(
+    driver: FakeCudaDriver, weights: ArenaWeights, space: ScratchSpace
+) -> None:
+    """What it holds is not lost, and a page that lacks a part of itself gets that part alone."""
+    pages = PageArena(space, WIDE_SHAPE, dtype=torch.float32, pages=6)
+    _bring(weights, space)
+    taken = pages.take(4)
+    pages.tensor[taken] = 5.0
+    pages.give([1])
+    released_bytes = [weights.trim()]
+    pages.give([2])
+    released_bytes.append(weights.trim())
+    booked_bytes = [space.account.booked_bytes]
+    again = pages.take(2)
+    pages.tensor[again] = 7.0
+    booked_bytes.append(space.account.booked_bytes)
+
+    assert ([0, 2 * GRANULE], [1, 2], None) == (released_bytes, again, driver.lost)
+    assert [5 * GRANULE, 7 * GRANULE] == booked_bytes
+    assert driver.physical_bytes == booked_bytes[1]
+    assert {5.0} == set(pages.tensor[[0, 3]].flatten().tolist())
 
 
 def test_more_pages_than_there_are_is_refused_as_a_whole(weights: ArenaWeights, space: ScratchSpace) -> None:
