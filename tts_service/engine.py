@@ -10,9 +10,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from itertools import count
+from typing import Any, Final, Protocol, TypeVar
 
 from tts_service.abandonment import OnWait, abandonable
 from tts_service.errors import GreenroomError, Reason, ServiceError, StartupError
@@ -20,12 +21,15 @@ from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.manager import ResidencyManager
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.session_config import SessionConfig
-from tts_service.speech.speech_model import Lane, Modules, SpeechModel, Stage, UtteranceSpeech, next_stage
+from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechModel, Stage, UtteranceSpeech, next_stage
 from tts_service.step_turns import StepTurns
 from tts_service.types import WATERMARK_ENCODER, ModuleName
 from tts_service.workers import Workers
 
 Result = TypeVar("Result")
+
+MOST_ROOMS: Final = 8
+"""How often room is made for one step before the first utterance: it may want some for each of its buffers."""
 
 OnStep = Callable[[frozenset[ModuleName], float], object]
 """Hears in a worker's thread which modules a step used, and how long it took; must be quick."""
@@ -153,9 +157,23 @@ class Engine:
             progress(step.name)
             try:
                 with self.spans.span(step.name, on=step.lane.value):
-                    self._workers.submit(step.lane, partial(self._leased, step.modules, step.run)).result()
+                    self._prepare(step)
             except GreenroomError as error:
                 raise StartupError(f"{step.name}: {error}") from error
+
+    def _prepare(self, step: PrepareStep) -> None:
+        """Take a step, anew each time that room had to be made for it: nothing speaks yet, so others can leave."""
+        with ExitStack() as rooms:
+            for attempt in count(1):
+                try:
+                    self._workers.submit(step.lane, partial(self._leased, step.modules, step.run)).result()
+                except RoomWantedError as wanted:
+                    if attempt > MOST_ROOMS:
+                        raise
+                    rooms.close()
+                    rooms.enter_context(self.residency.make_room(wanted)).ready.result()
+                else:
+                    return
 
     def prefetch(self, model: str) -> None:
         """Call what speech with a model needs first, because a session has opened. Failures show when it is needed."""

@@ -2,20 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from typing import cast
 
 import pytest
+import torch
 from structlog.testing import capture_logs
 
+from tests.fakes.fake_recorder import FakeRecorder
 from tests.fakes.served_arenas import PAGE, SCRATCH, Served
 from tts_service.abandonment import StepAbandonedError
 from tts_service.engine import Engine
-from tts_service.errors import Reason, ServiceError
+from tts_service.errors import Reason, ServiceError, StartupError
+from tts_service.residency.graph_memory import ArenaGraphs
 from tts_service.residency.growth import RoomWantedError
+from tts_service.residency.page_arena import PageArena
 from tts_service.residency.pauses import PAUSE_SECONDS
 from tts_service.residency.types import Directive, Placement, Tier
-from tts_service.speech.speech_model import Lane, Modules
+from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechModel
 from tts_service.types import ModuleName
 from tts_service.workers import Workers
 
@@ -242,6 +247,74 @@ async def test_engine_fails_a_step_that_finds_no_room_with_a_typed_error() -> No
         await _spoken(served, stage)
 
     assert (Reason.DEVICE_MEMORY, 1) == (refused.value.reason, len(stage.pages))
+
+
+class Preparing:
+    """A model that captures nothing, in a step that wants pages of its own, and then buffers."""
+
+    modules = (SCRATCH,)
+    step_modules = (frozenset({SCRATCH}),)
+
+    def __init__(self, served: Served, *, pages: int) -> None:
+        self.begun = 0
+        self.buffer: torch.Tensor | None = None
+        self._served = served
+        self._pages = pages
+        self._made: PageArena | None = None
+
+    def prepare_steps(self) -> Sequence[PrepareStep]:
+        """Return the step."""
+        return (PrepareStep(name="capturing", lane=Lane.TOKENS, modules=frozenset({SCRATCH}), run=self._run),)
+
+    def _run(self, leased: Modules) -> None:
+        del leased
+        self.begun += 1
+        space, count = self._served.space, self._pages
+        if self._made is None:
+            self._made = PageArena(space, (16, 64), dtype=torch.float32, pages=count, ready_pages=count)
+        graphs = ArenaGraphs(space, most_bytes=64 * PAGE, recorder=FakeRecorder)
+        self.buffer = graphs.buffer(PAGE, dtype=torch.uint8)
+
+
+async def _prepared(served: Served, model: Preparing) -> None:
+    """Do what a service does before it is ready, while another thread makes moves."""
+    workers, over = Workers.shared(1), threading.Event()
+    engine = Engine(
+        served.manager, workers, models={"a": cast("SpeechModel", model)}, restore_timeout_seconds=TIMEOUT_SECONDS
+    )
+
+    def move() -> None:
+        while not over.wait(0.001):
+            served.manager.make_moves()
+
+    mover = asyncio.create_task(asyncio.to_thread(move))
+    try:
+        await asyncio.to_thread(engine.prepare, lambda _name: None)
+    finally:
+        over.set()
+        await mover
+        workers.close()
+
+
+async def test_room_is_made_for_what_is_captured_before_the_first_utterance() -> None:
+    """The budget holds the stage, but not beside all others: they leave, and the step begins anew."""
+    served = _full()
+    model = Preparing(served, pages=3)
+    await _prepared(served, model)
+    report = served.manager.report()
+
+    assert model.buffer is not None
+    assert (True, SCRATCH in _at_home(served)) == (model.begun > 1, True)
+    assert report.home_bytes == served.driver.physical_bytes <= ALL_BYTES + PAGE
+
+
+async def test_stage_that_no_budget_holds_is_refused_at_the_start_with_what_it_takes() -> None:
+    """Not even all others make enough room; nothing is left of the attempt."""
+    served = _full()
+    with pytest.raises(StartupError, match=r"capturing: scratch.a needs 409,600 bytes more on the device, which the budget does not hold"):
+        await _prepared(served, Preparing(served, pages=100))
+
+    assert served.manager.report().home_bytes == served.driver.physical_bytes
 
 
 async def test_engine_lets_modules_of_other_turns_make_room() -> None:

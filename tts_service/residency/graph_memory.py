@@ -13,9 +13,10 @@ import torch
 
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.cuda_driver import new_stream
-from tts_service.residency.device_driver import DeviceDriverError
+from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 from tts_service.residency.graph_pool import pool_over
 from tts_service.residency.growing_range import GrowingRange
+from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.raw_tensor import storage_over, strided_over
 from tts_service.residency.scratch_space import ScratchSpace
 
@@ -129,17 +130,21 @@ class ArenaGraphs:
     def buffer(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
         """Return memory at an address for life, contiguous, with undefined contents.
 
-        Raises ServiceError DEVICE_MEMORY if there is no memory for it, or not within the budget.
+        Raises RoomWantedError if there is no memory for it, or not within the budget.
         """
         byte_count = torch.Size(shape).numel() * dtype.itemsize
         lacking_bytes = self._buffers.lacking_bytes(byte_count)
         if lacking_bytes and not self._space.account.grow(lacking_bytes):
-            raise _no_room(self._space, lacking_bytes)
+            raise RoomWantedError(self._space.name, lacking_bytes, _no_room(self._space, lacking_bytes))
         try:
             address = self._taken(byte_count)
-        except DeviceDriverError as error:
+        except DeviceMemoryError as error:
             self._space.account.note(-lacking_bytes)
-            raise _no_room(self._space, lacking_bytes) from error
+            message = _no_room(self._space, lacking_bytes)
+            raise RoomWantedError(self._space.name, lacking_bytes, message, is_short=True) from error
+        except DeviceDriverError:
+            self._space.account.note(-lacking_bytes)
+            raise
         storage = storage_over(self.device, address, byte_count)
         return strided_over(storage, self.device, dtype=dtype, shape=shape)
 
@@ -159,7 +164,11 @@ class ArenaGraphs:
             with self._space.gate.capturing():
                 replay = self._recorder.record(work)
         except torch.OutOfMemoryError as error:
-            raise _no_room(self._space, self._intermediates.byte_count - before_bytes) from error
+            # Not wanted as room: what was captured before would be kept for nothing if it began anew.
+            lacking_bytes = self._intermediates.byte_count - before_bytes
+            metadata = {"needed_bytes": str(lacking_bytes)}
+            message = _no_room(self._space, lacking_bytes)
+            raise ServiceError(Reason.DEVICE_MEMORY, message, metadata=metadata) from error
         finally:
             grown_bytes = self._intermediates.byte_count - before_bytes
             if grown_bytes:
@@ -175,9 +184,8 @@ class ArenaGraphs:
         return taken[0]
 
 
-def _no_room(space: ScratchSpace, byte_count: int) -> ServiceError:
-    message = f"{space.name} needs {byte_count:,} bytes more on the device, which are not to be had"
-    return ServiceError(Reason.DEVICE_MEMORY, message, metadata={"needed_bytes": str(byte_count)})
+def _no_room(space: ScratchSpace, byte_count: int) -> str:
+    return f"{space.name} needs {byte_count:,} bytes more on the device, which are not to be had"
 
 
 def _forget_workspaces() -> None:

@@ -29,7 +29,7 @@ ALIGNMENT_BYTES: Final = 512
 class PageArena:
     """So many `pages` of this shape. `ready_pages` of them come with the space, so that one utterance always fits.
 
-    Any thread may take and give, under a lease on the space.
+    Any thread may take and give, under a lease on the space. Making one raises as `ScratchSpace.add` does.
     """
 
     def __init__(
@@ -49,7 +49,11 @@ class PageArena:
             self._address = space.driver.reserve(self._reserved_bytes)
         self._backing = PageBacking(space.driver, self._address, pages=pages, page_bytes=self._page_bytes)
         self._tensor = self._view(tuple(shape), dtype)
-        space.add(self)
+        try:
+            space.add(self)
+        except Exception:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         taken = self._pages - self.free_pages

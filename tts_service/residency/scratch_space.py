@@ -15,6 +15,7 @@ import structlog
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.capture_gate import CaptureGate
 from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError, DeviceMemoryError
+from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.use_record import UseRecord
 from tts_service.types import ModuleName
 
@@ -129,13 +130,24 @@ class ScratchSpace:
             yield
 
     def add(self, part: Part) -> None:
-        """Have a part come and go with the rest, from now on. Raises as its `bring` does."""
-        with self.moving():
-            if self.is_mapped:
-                self.with_memory(part.bring)
-            self._parts.append(part)
-        if part.byte_count:
-            self.account.note(part.byte_count)
+        """Have a part come and go with the rest, from now on.
+
+        Raises as its `bring` does, and RoomWantedError if the space is there and the budget does not hold it.
+        """
+        size_bytes = part.byte_count
+        if not self.is_mapped:
+            self.account.note(size_bytes)
+        elif not self.account.grow(size_bytes):
+            message = f"{self.name} needs {size_bytes:,} bytes more on the device, which the budget does not hold"
+            raise RoomWantedError(self.name, size_bytes, message)
+        try:
+            with self.moving():
+                if self.is_mapped:
+                    self.with_memory(part.bring)
+                self._parts.append(part)
+        except DeviceDriverError:
+            self.account.note(-size_bytes)
+            raise
 
     def add_pool(self, part: Part) -> None:
         """Add a part that torch's books count too: they never see it leave."""

@@ -66,6 +66,7 @@ class CapturedStages:
         self._model = model
         self._memory = memory
         self._slots = slots
+        self._pages: KeyValuePages | None = None
         self._t3: CapturedT3 | None = None
         self._flow = CapturedFlow(memory.sound_graphs)
         self._noise: CapturedNoise | None = None
@@ -119,19 +120,21 @@ class CapturedStages:
 
     def _capture_tokens(self, leased: Modules) -> None:
         t3, memory = leased[T3], self._memory
+        if self._pages is None:
+            self._pages = memory.pages(PageShape.of(t3), running_dtype(t3), self._slots)
         self._t3 = CapturedT3(
             model=self._model,
             t3=t3,
             graphs=memory.token_graphs,
-            pages=memory.pages(PageShape.of(t3), running_dtype(t3), self._slots),
+            pages=self._pages,
             buckets=Buckets.of(self._model, self._slots),
             ways=usual_ways(self._model, memory.token_graphs.device),
         )
         self._t3.capture(t3)
 
     def _capture_flow(self, leased: Modules) -> None:
+        self._noise = self._noise or CapturedNoise(self._memory.sound_graphs, frames=USUAL_FRAMES[-1])
         self._flow.capture(leased[S3GEN_FLOW])
-        self._noise = CapturedNoise(self._memory.sound_graphs, frames=USUAL_FRAMES[-1])
         self._noise.capture()
 
     def _capture_vocoder(self, leased: Modules) -> None:

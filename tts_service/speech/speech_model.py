@@ -156,7 +156,10 @@ class UtteranceSpeech(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareStep:
-    """A step to be taken under a lease before the first utterance, such as capturing graphs; `name` is for progress."""
+    """A step to be taken under a lease before the first utterance, such as capturing graphs; `name` is for progress.
+
+    If it raises RoomWantedError, room is made and it is run again.
+    """
 
     name: str
     lane: Lane
