@@ -9,6 +9,7 @@ Each part stands alone: one that fails prints why, and the next one begins.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,8 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import LAYOUTS
 
 MIB: Final = 1 << 20
+WORDS: Final = re.compile(r"\b[a-z]+\b")
+"""What kind of work its name tells, without the numbers."""
 READERS: Final = (1, 2, 4, 8, 16)
 PART_SECONDS: Final = 180.0
 
@@ -76,24 +80,40 @@ def service(options: argparse.Namespace) -> None:
     weight_bytes = sum((options.folder / file).stat().st_size for file in LAYOUTS[options.model].weight_files)
     for turn in range(2):
         with tempfile.TemporaryDirectory() as folder:
-            log = Path(folder) / "log"
-            with log.open("w") as file:
-                began = time.monotonic()
-                process = subprocess.Popen(_service_command(options, folder), stdout=file, stderr=subprocess.STDOUT)
-                try:
-                    seconds, memory = _until_ready(process, log, began)
-                finally:
-                    process.send_signal(signal.SIGTERM)
-                    process.wait(30)
+            began = time.monotonic()
+            seconds, memory, log = _started(_service_command(options, folder), Path(folder), began)
             peak_bytes, resident_bytes = max(each.peak for each in memory), memory[-1].anonymous + memory[-1].file
             print(
                 f"turn {turn}: ready {seconds:.2f} s, peak {peak_bytes / MIB:.0f} MiB, "
                 f"{peak_bytes / weight_bytes:.2f} of the weights' {weight_bytes / MIB:.0f}, "
                 f"then {resident_bytes / MIB:.0f}"
             )
-            for line in log.read_text().splitlines():
+            for line in log:
                 _show_event(line)
             _show_spans(Path(folder) / "trace.json", began, memory)
+
+
+def captures(options: argparse.Namespace) -> None:
+    """Start the service, and print by how much host memory grows with each kind of work that is captured.
+
+    The first of a kind has its kernels' code loaded besides, which the others find there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*_service_command(options, folder), "--log-level", "debug"]
+        _, memory, log = _started(command, Path(folder), time.monotonic())
+    ahead = time.time() - time.monotonic()
+    events = [json.loads(line) for line in log if '"work_captured"' in line]
+    last = memory[0].anonymous
+    grown: dict[tuple[str, str], list[int]] = {}
+    for event in events:
+        at = datetime.fromisoformat(event["timestamp"]).timestamp() - ahead
+        until = next((each.anonymous for each in memory if each.seconds >= at), memory[-1].anonymous)
+        grown.setdefault((event["module"], " ".join(WORDS.findall(event["work"]))), []).append(until - last)
+        last = until
+    print(f"{'module':16} {'work':24} {'graphs':>6} {'first MiB':>9} {'others MiB':>10}")
+    for (module, work), sizes in grown.items():
+        print(f"{module:16} {work:24} {len(sizes):6} {sizes[0] / MIB:9.1f} {sum(sizes[1:]) / MIB:10.1f}")
+    print(f"own memory when ready: {memory[-1].anonymous / MIB:.0f} MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +157,19 @@ def _service_command(options: argparse.Namespace, folder: str) -> list[str]:
         *("--speech-address", "127.0.0.1:0", "--control-socket", f"{folder}/control.sock", "--log-format", "json"),
         *("--trace", f"{folder}/trace.json"),
     ]
+
+
+def _started(command: list[str], folder: Path, began: float) -> tuple[float, list[_Memory], list[str]]:
+    """Start a service and end it once it is ready; return how long that took, its memory meanwhile, and its log."""
+    log = folder / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            seconds, memory = _until_ready(process, log, began)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    return seconds, memory, log.read_text().splitlines()
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", log: Path, began: float) -> tuple[float, list[_Memory]]:
@@ -259,6 +292,7 @@ def _run(*arguments: str) -> str:
 
 PARTS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "service": service,
+    "captures": captures,
     "reading": reading,
     "arenas": arenas,
     "imports": imports,
