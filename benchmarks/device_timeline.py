@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,10 @@ import matplotlib.pyplot as plt
 
 MIB = 1 << 20
 PERIOD_SECONDS = 0.005
+NAME_ROWS = 4
+NAME_WIDTH = 0.009
+"""Of a letter, in parts of the plot's."""
+BEFORE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +91,46 @@ class DeviceTimeline:
         return int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
 
 
-def draw_timeline(timeline: Timeline, path: Path, *, title: str) -> None:
-    """Draw memory over time with its phases."""
-    figure, axes = plt.subplots(figsize=(11, 4), layout="constrained")
+def draw_timeline(timeline: Timeline, path: Path, *, title: str, close: str) -> None:
+    """Draw memory over time with its phases, and beside it the last turn of a phase that comes again and again."""
+    figure, (whole, near) = plt.subplots(1, 2, figsize=(13, 4), sharey=True, layout="constrained", width_ratios=(3, 1))
     seconds, mib = zip(*timeline.readings, strict=True)
-    axes.plot(seconds, mib, color="tab:blue", linewidth=1)
-    for number, each in enumerate(timeline.phases):
-        axes.axvline(each.begin_seconds, color="0.8", linewidth=0.8)
-        height = max(mib) * (1.02 + 0.05 * (number % 2))
-        axes.text(each.begin_seconds, height, each.name, fontsize=7, ha="left")
-    axes.set(title=title, xlabel="seconds", ylabel="GPU memory of the process, MiB")
-    axes.set_ylim(0, max(mib) * 1.15)
-    axes.grid(alpha=0.3)
+    top = max(mib)
+    whole.plot(seconds, mib, color="tab:blue", linewidth=1)
+    _name_phases(whole, timeline.phases, top=top, width=seconds[-1])
+    whole.set(title=title, xlabel="seconds", ylabel="GPU memory of the process, MiB")
+    whole.set_ylim(0, top * 1.25)
+    _draw_turn(near, timeline, close, top=top)
+    for axes in (whole, near):
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _name_phases(axes: Any, phases: Sequence[Phase], *, top: float, width: float) -> None:
+    """Write each phase's name where it first begins, in rows so that none covers another."""
+    ends = [float("-inf")] * NAME_ROWS
+    for name in dict.fromkeys(each.name for each in phases):
+        begins = [each.begin_seconds for each in phases if each.name == name]
+        turns = f" ({len(begins)} times)" if len(begins) > 1 else ""
+        row = min(range(NAME_ROWS), key=lambda number: ends[number])
+        axes.axvline(begins[0], color="0.7", linewidth=0.8)
+        axes.text(begins[0], top * (1.02 + 0.055 * row), f" {name}{turns}", fontsize=7, ha="left")
+        ends[row] = begins[0] + width * NAME_WIDTH * len(name + turns)
+
+
+def _draw_turn(axes: Any, timeline: Timeline, name: str, *, top: float) -> None:
+    """Draw from a little before a phase begins for the last time to the end."""
+    begins = [each.begin_seconds for each in timeline.phases if each.name == name]
+    if not begins:
+        axes.set_axis_off()
+        return
+    begin = begins[-1] - BEFORE_SECONDS
+    turn = [(each[0] - begins[-1], each[1]) for each in timeline.readings if each[0] >= begin]
+    axes.step(*zip(*turn, strict=True), color="tab:blue", linewidth=1, where="post")
+    shown = [each for each in timeline.phases if each.begin_seconds >= begin]
+    for number, each in enumerate(shown):
+        axes.axvline(each.begin_seconds - begins[-1], color="0.7", linewidth=0.8)
+        height = top * (1.02 + 0.055 * (number % NAME_ROWS))
+        axes.text(each.begin_seconds - begins[-1], height, f" {each.name}", fontsize=7, ha="left")
+    axes.set(title="the last turn", xlabel=f"seconds from {name}")
