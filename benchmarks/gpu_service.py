@@ -246,7 +246,9 @@ def main() -> int:
             if moves:
                 found["device_mib"]["idle"] = memory.last_mib("idle")
             if options.out:
-                draw_timeline(memory, options.out.with_suffix(".png"), title=f"{options.model}, load to wake", close="idle")
+                draw_timeline(
+                    memory, options.out.with_suffix(".png"), title=f"{options.model}, load to wake", close="idle"
+                )
     except Exception:
         print(served.both.service.log_tail())
         raise
