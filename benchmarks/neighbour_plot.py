@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 MB = 10**6
 SHOWN_HIGHS = 3.0
 """What is free beyond so many times `high` is all the same."""
+LETTER = 0.006
+"""Of an order's text, in parts of the plot's width."""
 
 
 def draw(
@@ -35,9 +37,12 @@ def draw(
         chosen = [each for each in steps if (each.status != 0) is failed]
         heights = [min(most, each.free_bytes / MB) for each in chosen]
         axes.scatter([each.unix_seconds - began for each in chosen], heights, s=14, color=color, label=label, zorder=3)
+    last = float("-inf")
     for at, modules in orders:
         axes.axvline(at - began, color="0.8", linewidth=0.8, zorder=0)
-        axes.text(at - began, most, modules, fontsize=5, rotation=90, va="top", ha="right")
+        # What follows at once stands beside it, not on it.
+        last = max(at - began, last + (readings[-1][0] - began) * LETTER)
+        axes.text(last, most, modules, fontsize=5, rotation=90, va="top", ha="right")
     axes.set(title="a neighbour takes a GPU's memory in steps", xlabel="seconds", ylabel="MB free", ylim=(0, most))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right", fontsize=7)
