@@ -165,6 +165,8 @@ def _ready(found: Found) -> Row:
     start, plain = found["english"]["start"], _of(found, "plain", "start")
     share = start["VmHWM"] / start["weights_mib"]
     spread = f"host peak {start['VmHWM']:,.0f} MiB, {share:.2f} of the weights"
+    if (their_peak := _of(found, "upstream_english", "host_peak_mib")) is not None:
+        spread += f", upstream's {their_peak:,.0f}"
     return Row(
         value=start["ready_seconds"],
         unit="s",

@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from benchmarks.cached_weights import CACHE, cached_folder, synthetic_source
-from benchmarks.device_memory import DeviceMemory
+from benchmarks.device_memory import MIB, DeviceMemory, host_bytes
 from benchmarks.gpu_service import LONG_TEXT, TOKENS_PER_SECOND
 from benchmarks.long_weights import long_folder
 from benchmarks.reference_tone import write_reference
@@ -136,6 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     memory = DeviceMemory(device)
     theirs = Upstream(options.model, folder, device=device, size=options.size)
     found: dict[str, Any] = {"ready_seconds": time.time() - psutil.Process().create_time()}
+    found["host_peak_mib"] = host_bytes("VmHWM") / MIB
     with tempfile.TemporaryDirectory() as place:
         reference = Path(place) / "reference.wav"
         write_reference(reference, seconds=10)
