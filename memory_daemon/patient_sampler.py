@@ -84,7 +84,7 @@ class PatientSampler:
         """Read one device's memory now, or say that there was no answer."""
         if device == HOST:
             return self._sampler.sample(device)
-        sample = self._ask(lambda: self._sampler.sample(device), self._patience_seconds, then=self._collect)
+        sample = self._ask(lambda: self._read(device), self._patience_seconds)
         return self._no_answer(device, self._patience_seconds) if sample is None else sample
 
     def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
@@ -102,33 +102,31 @@ class PatientSampler:
             self._errands.put(None)
             self._thread.join(self._patience_seconds)
 
-    def _collect(self) -> None:
-        """Collect what has happened, in the thread that reads, once the reading is told: no thread wakes for it."""
+    def _read(self, device: DeviceId) -> Sample:
+        """Read, and collect what has happened, in the thread that reads: while it does nobody else is awake.
+
+        Told first and collected afterwards, both threads would be awake at once, and wait for each other.
+        """
+        sample = self._sampler.sample(device)
         happened: Future[tuple[GpuEvent, ...]] = Future()
         _answer(self._sampler.events, happened)
         self._collected.put(happened)
+        return sample
 
-    def _ask(
-        self, question: Callable[[], Answer], patience_seconds: float, then: Callable[[], None] = lambda: None
-    ) -> Answer | None:
-        """Return the answer; None if there is none in time, or if an earlier question hangs. `then` comes after it."""
+    def _ask(self, question: Callable[[], Answer], patience_seconds: float) -> Answer | None:
+        """Return the answer; None if there is none in time, or if an earlier question hangs."""
         if self.hangs:
             return None
-        asked = self._send(question, then)
+        asked = self._send(question)
         try:
             return asked.result(patience_seconds)
         except TimeoutError:
             self._late = asked
             return None
 
-    def _send(self, question: Callable[[], Answer], then: Callable[[], None] = lambda: None) -> "Future[Answer]":
+    def _send(self, question: Callable[[], Answer]) -> "Future[Answer]":
         asked: Future[Answer] = Future()
-
-        def errand() -> None:
-            _answer(question, asked)
-            then()
-
-        self._errands.put(errand)
+        self._errands.put(lambda: _answer(question, asked))
         return asked
 
     def _run(self) -> None:
