@@ -5,8 +5,9 @@ one that is governed goes on being governed until its stream ends, because a soc
 off; and where this daemon was superseded it stays passive whatever becomes of the socket.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import is_
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,9 @@ class Links:
         self._links: dict[Path, OneLink] = {}
         self._by_service: dict[ServiceName, OneLink] = {}
         self._crowded = False
+        self._here: Mapping[str, Path] = {}
+        self._settled = False
+        self._in_order: tuple[OneLink, ...] = ()
         self._seen: tuple[LinkView, ...] = ()
         self._views: tuple[LinkView, ...] = ()
 
@@ -64,22 +68,26 @@ class Links:
 
     def scan(self) -> None:
         """Link what is new, and forget what is gone."""
-        found = list(dict.fromkeys((*self._sockets, *self._folder.sockets().values())))
-        if found == list(self._links):
+        here = self._folder.sockets()
+        if here is self._here and self._settled:
+            return
+        found = list(dict.fromkeys((*self._sockets, *here.values())))
+        self._here, self._settled = here, found == list(self._links)
+        if self._settled:
             return
         self._forget(set(self._links) - set(found))
         for socket in found:
             if socket not in self._links and self._has_place(socket):
                 self._links[socket] = self._make_link(socket)
                 self._links[socket].start()
+        self._in_order = tuple(self._links[socket] for socket in sorted(self._links))
 
     def views(self) -> tuple[LinkView, ...]:
         """Return what is known of every service, each under a name of its own, in the order of their sockets."""
-        links = [self._links[socket] for socket in sorted(self._links)]
-        seen = tuple(link.view for link in links)
-        if len(seen) != len(self._seen) or any(now is not before for now, before in zip(seen, self._seen, strict=True)):
+        seen = tuple(link.view for link in self._in_order)
+        if len(seen) != len(self._seen) or not all(map(is_, seen, self._seen)):
             self._seen, self._views = seen, distinct(seen)
-            self._by_service = {view.service: link for view, link in zip(self._views, links, strict=True)}
+            self._by_service = {view.service: link for view, link in zip(self._views, self._in_order, strict=True)}
         return self._views
 
     def post(self, service: ServiceName, directive: Directive | None) -> None:
@@ -97,6 +105,7 @@ class Links:
         for link in self._links.values():
             link.join(timeout_seconds)
         self._links.clear()
+        self._in_order = ()
 
     def _forget(self, gone: set[Path]) -> None:
         for socket in gone:

@@ -60,7 +60,7 @@ class PatientSampler:
         self._start_patience_seconds = start_patience_seconds
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._late: Future[Any] | None = None
-        self._collected: SimpleQueue[Future[tuple[GpuEvent, ...]]] = SimpleQueue()
+        self._collected: SimpleQueue[GpuEvent] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
 
     def __repr__(self) -> str:
@@ -93,7 +93,7 @@ class PatientSampler:
 
     def events(self) -> tuple[GpuEvent, ...]:
         """Return what had happened by the last readings; waits for nobody."""
-        return tuple(event for _ in range(self._collected.qsize()) for event in self._collected.get().result())
+        return tuple(self._collected.get() for _ in range(self._collected.qsize()))
 
     def close(self) -> None:
         """Let the library go, unless it hangs: then it is left to the end of the process."""
@@ -108,9 +108,8 @@ class PatientSampler:
         Told first and collected afterwards, both threads would be awake at once, and wait for each other.
         """
         sample = self._sampler.sample(device)
-        happened: Future[tuple[GpuEvent, ...]] = Future()
-        _answer(self._sampler.events, happened)
-        self._collected.put(happened)
+        for event in self._sampler.events():
+            self._collected.put(event)
         return sample
 
     def _ask(self, question: Callable[[], Answer], patience_seconds: float) -> Answer | None:

@@ -28,13 +28,17 @@ class SocketFolder:
         return f"<SocketFolder {self._folder} {' '.join(self._found) or 'empty'}>"
 
     def sockets(self) -> Mapping[str, Path]:
-        """Return the sockets by name, in the order of their names; nothing that is no socket, nothing for no folder."""
+        """Return the sockets by name, in the order of their names; nothing that is no socket, nothing for no folder.
+
+        While they are the same ones, it is the same value.
+        """
         stamp = _stamp_of(self._folder)
         unchanged = stamp is not None and stamp == self._stamp
         if not (unchanged and self._trusted):
             self._stamp = stamp
             found, plain = _listed(self._folder)
-            self._found = {name: self._found.get(name) or self._folder / name for name in found}
+            if found != list(self._found):
+                self._found = {name: self._found.get(name) or self._folder / name for name in found}
             self._trusted = unchanged and plain
         return self._found
 
