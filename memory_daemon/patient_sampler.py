@@ -7,9 +7,8 @@ again, and what it brings in the end is thrown away: it is old. Host memory need
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.types import HOST, DeviceId, Fault, Sample, SampleFailed
@@ -20,6 +19,7 @@ START_PATIENCE_SECONDS = 30.0
 """Without NVIDIA's persistence mode the first call loads the driver, which takes seconds on a machine of eight GPUs."""
 
 Answer = TypeVar("Answer")
+_Told: TypeAlias = tuple[Answer | None, Exception | None]
 
 
 class BlockingSampler(Protocol):
@@ -59,7 +59,7 @@ class PatientSampler:
         self._patience_seconds = patience_seconds
         self._start_patience_seconds = start_patience_seconds
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._late: Future[Any] | None = None
+        self._late: SimpleQueue[Any] | None = None
         self._collected: SimpleQueue[GpuEvent] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
 
@@ -69,7 +69,7 @@ class PatientSampler:
     @property
     def hangs(self) -> bool:
         """Whether a call that was given up is still out."""
-        return self._late is not None and not self._late.done()
+        return self._late is not None and self._late.empty()
 
     def start(self) -> None:
         """Begin the thread."""
@@ -116,17 +116,21 @@ class PatientSampler:
         """Return the answer; None if there is none in time, or if an earlier question hangs."""
         if self.hangs:
             return None
-        asked = self._send(question)
+        told = self._send(question)
         try:
-            return asked.result(patience_seconds)
-        except TimeoutError:
-            self._late = asked
+            answer, error = told.get(timeout=patience_seconds)
+        except Empty:
+            self._late = told
             return None
+        if error is not None:
+            raise error
+        return answer
 
-    def _send(self, question: Callable[[], Answer]) -> "Future[Answer]":
-        asked: Future[Answer] = Future()
-        self._errands.put(lambda: _answer(question, asked))
-        return asked
+    def _send(self, question: Callable[[], Answer]) -> "SimpleQueue[_Told[Answer]]":
+        """Have the thread answer a question; the queue will hold that one answer, or the failure."""
+        told: SimpleQueue[_Told[Answer]] = SimpleQueue()
+        self._errands.put(lambda: told.put(_answer(question)))
+        return told
 
     def _run(self) -> None:
         for errand in iter(self._errands.get, None):
@@ -142,8 +146,8 @@ class PatientSampler:
         )
 
 
-def _answer(question: Callable[[], Answer], asked: "Future[Answer]") -> None:
+def _answer(question: Callable[[], Answer]) -> "_Told[Answer]":
     try:
-        asked.set_result(question())
+        return question(), None
     except Exception as error:  # noqa: BLE001 - Whoever asked gets it; the thread lives on.
-        asked.set_exception(error)
+        return None, error
