@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from memory_daemon import calm, loop
+from memory_daemon import calm
 from memory_daemon.calm import DECIDED_SECONDS
 from memory_daemon.kept_policy import Change
 from memory_daemon.marks import GPU_POLICY, Mark
+from memory_daemon.policy import decide
 from memory_daemon.types import (
     Device,
     DeviceId,
@@ -61,12 +62,11 @@ class Decisions:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds: list[float] = []
-        self._decide = loop.decide
-        monkeypatch.setattr(loop, "decide", self._counted)
+        monkeypatch.setattr("memory_daemon.loop.decide", self._counted)
 
     def _counted(self, state: Any, seen: Any, policy: Any) -> Any:
         self.seconds.append(seen.sample.seconds)
-        return self._decide(state, seen, policy)
+        return decide(state, seen, policy)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from memory_daemon import socket_folder
 from memory_daemon.socket_folder import SocketFolder
 
 TICK_SECONDS = 0.03
@@ -23,7 +22,7 @@ class Listings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self._scandir = os.scandir
-        monkeypatch.setattr(socket_folder.os, "scandir", self._counted)
+        monkeypatch.setattr("memory_daemon.socket_folder.os.scandir", self._counted)
 
     def _counted(self, folder: Path) -> Any:
         self.count += 1
