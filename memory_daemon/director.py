@@ -6,7 +6,7 @@ hangs lets its word expire.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -37,6 +37,15 @@ class Mailboxes(Protocol):
         """Ask a service once for what its allocator keeps; its view will have the answer under that number."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What was handed over last: under which epoch, by which policy, and the directive, None in a dry run."""
+
+    epoch: int
+    policy: Policy
+    directive: Directive | None
+
+
 class Director:
     """The directives in force, and the newest decisions."""
 
@@ -45,6 +54,7 @@ class Director:
         self._recorder = recorder
         self._issued: dict[ServiceName, Issued] = {}
         self._asked: dict[ServiceName, tuple[int, int]] = {}
+        self._said: dict[ServiceName, _Said] = {}
         self._overrides: tuple[Override, ...] = ()
         self._decided: deque[Decided] = deque(maxlen=DECISIONS_MAXIMUM)
 
@@ -81,6 +91,18 @@ class Director:
         """Forget all services but these."""
         self._issued = {name: issued for name, issued in self._issued.items() if name in governed}
         self._asked = {name: asked for name, asked in self._asked.items() if name in governed}
+        self._said = {name: said for name, said in self._said.items() if name in governed}
+
+    def repeat(self, view: LinkView, overrides: tuple[Override, ...], policy: Policy) -> bool:
+        """Hand the last directive over again, for a service of which nothing else was decided.
+
+        Tells whether that is what is wanted: not under another epoch or policy, or where operators wish other things.
+        """
+        said = self._said.get(view.service)
+        if said is None or said.epoch != view.epoch or said.policy != policy or overrides != self._overrides:
+            return False
+        self._mailboxes.post(view.service, said.directive)
+        return True
 
     def direct(
         self,
@@ -103,7 +125,9 @@ class Director:
             issued = replace(issued, reason=reason)
             self._show(view, report, last, issued, now)
         self._issued[view.service] = issued
-        self._mailboxes.post(view.service, _directive(issued, policy) if issued.sent else None)
+        directive = _directive(issued, policy) if issued.sent else None
+        self._said[view.service] = _Said(epoch=view.epoch, policy=policy, directive=directive)
+        self._mailboxes.post(view.service, directive)
         self._trim(view, state, decision, now, sent=issued.sent)
 
     def _trim(self, view: LinkView, state: DeviceState, decision: Decision, now: Sample, *, sent: bool) -> None:

@@ -26,7 +26,8 @@ from greenroom.memory.v1.residency_pb2_grpc import ResidencyServiceStub
 from memory_daemon.link_view import LinkState, LinkView, home_device
 from memory_daemon.loose_timers import loose_timers
 from memory_daemon.reign import SILENCE_SECONDS, Reign
-from memory_daemon.residency_messages import hello_message, report_of, welcome_of
+from memory_daemon.report_reading import ReportReading
+from memory_daemon.residency_messages import hello_message, welcome_of
 from memory_daemon.statuses import end_of_call
 from memory_daemon.trim_errand import TrimErrand
 from memory_daemon.types import Directive, ModuleName, Refusal, ServiceName, Tier
@@ -116,6 +117,7 @@ class Link:
         self._call: grpc.Call | None = None
         self._channel: grpc.Channel | None = None
         self._errand: TrimErrand | None = None
+        self._reading = ReportReading()
         self._thread = threading.Thread(target=self._run, name=f"link {socket.name}", daemon=True)
 
     def __repr__(self) -> str:
@@ -207,7 +209,7 @@ class Link:
             case "welcome":
                 self._hear_welcome(reign, response.welcome)
             case "report":
-                self._set(replace(self._view, report=report_of(response.report)))
+                self._set(replace(self._view, report=self._reading.value_of(response.report)))
             case "nack":
                 words = response.nack.error.message or "it did not say why"
                 reign.refuse(response.nack.version)

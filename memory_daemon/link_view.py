@@ -1,10 +1,10 @@
 """What is known of one service from outside its link: a value, so that nobody waits to read it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from memory_daemon.types import HOST, Device, DeviceId, Refusal, ResidencyReport, ServiceName, Tier
+from memory_daemon.types import HOST, Device, DeviceId, Refusal, ResidencyReport, ServiceName, Tier, says_the_same
 from memory_daemon.usage import TrimAnswer
 
 
@@ -41,6 +41,15 @@ class LinkView:
     def governed(self) -> bool:
         """Whether this daemon's word counts there."""
         return self.state is LinkState.GOVERNING
+
+
+def tells_the_same(before: LinkView, after: LinkView) -> bool:
+    """Tell whether two views differ in nothing but the time of their reports."""
+    if before is after:
+        return True
+    if before.report is None or after.report is None:
+        return before == after
+    return says_the_same(before.report, after.report) and replace(after, report=before.report) == before
 
 
 def home_device(devices: tuple[Device, ...]) -> Device:

@@ -5,20 +5,19 @@ one that is governed goes on being governed until its stream ends, because a soc
 off; and where this daemon was superseded it stays passive whatever becomes of the socket.
 """
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import is_
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from memory_daemon.link_view import LinkState, LinkView
+from memory_daemon.socket_folder import SocketFolder
 from memory_daemon.types import Directive, ServiceName
 
 SERVICES_MAXIMUM = 64
-SOCKET_SUFFIX = ".sock"
 OUTLIVES_SOCKET = {LinkState.GOVERNING, LinkState.SUPERSEDED}
 
 _log = structlog.get_logger(__name__)
@@ -51,13 +50,17 @@ class Links:
     """All links, by socket."""
 
     def __init__(self, *, folder: Path, sockets: tuple[Path, ...], make_link: Callable[[Path], OneLink]) -> None:
-        self._folder = folder
+        self._folder = SocketFolder(folder)
         self._sockets = sockets
         self._make_link = make_link
         self._links: dict[Path, OneLink] = {}
         self._by_service: dict[ServiceName, OneLink] = {}
         self._crowded = False
-        self._seen: Mapping[str, Path] = {}
+        self._here: Mapping[str, Path] = {}
+        self._settled = False
+        self._in_order: tuple[OneLink, ...] = ()
+        self._seen: tuple[LinkView, ...] = ()
+        self._views: tuple[LinkView, ...] = ()
 
     def __repr__(self) -> str:
         states = " ".join(f"{link.view.service}={link.view.state.value}" for link in self._links.values())
@@ -65,22 +68,27 @@ class Links:
 
     def scan(self) -> None:
         """Link what is new, and forget what is gone."""
-        self._seen = sockets_in(self._folder, self._seen)
-        found = list(dict.fromkeys((*self._sockets, *self._seen.values())))
-        if found == list(self._links):
+        here = self._folder.sockets()
+        if here is self._here and self._settled:
+            return
+        found = list(dict.fromkeys((*self._sockets, *here.values())))
+        self._here, self._settled = here, found == list(self._links)
+        if self._settled:
             return
         self._forget(set(self._links) - set(found))
         for socket in found:
             if socket not in self._links and self._has_place(socket):
                 self._links[socket] = self._make_link(socket)
                 self._links[socket].start()
+        self._in_order = tuple(self._links[socket] for socket in sorted(self._links))
 
     def views(self) -> tuple[LinkView, ...]:
         """Return what is known of every service, each under a name of its own, in the order of their sockets."""
-        links = [self._links[socket] for socket in sorted(self._links)]
-        views = distinct([link.view for link in links])
-        self._by_service = {view.service: link for view, link in zip(views, links, strict=True)}
-        return views
+        seen = tuple(link.view for link in self._in_order)
+        if len(seen) != len(self._seen) or not all(map(is_, seen, self._seen)):
+            self._seen, self._views = seen, distinct(seen)
+            self._by_service = {view.service: link for view, link in zip(self._views, self._in_order, strict=True)}
+        return self._views
 
     def post(self, service: ServiceName, directive: Directive | None) -> None:
         """Hand the newest directive to the link of a service, as it was named in the last views."""
@@ -97,6 +105,7 @@ class Links:
         for link in self._links.values():
             link.join(timeout_seconds)
         self._links.clear()
+        self._in_order = ()
 
     def _forget(self, gone: set[Path]) -> None:
         for socket in gone:
@@ -113,32 +122,11 @@ class Links:
         return has_place
 
 
-def sockets_in(folder: Path, before: Mapping[str, Path]) -> Mapping[str, Path]:
-    """Return the sockets in a folder, in the order of their names; those of before are not made anew.
-
-    Nothing if there is no such folder, and nothing that is no socket.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(one.name for one in entries if one.name.endswith(SOCKET_SUFFIX) and _is_socket(one))
-    except OSError:
-        # The folder may come later, with the first service.
-        return {}
-    return {name: before.get(name) or folder / name for name in names}
-
-
 def distinct(views: Iterable[LinkView]) -> tuple[LinkView, ...]:
     """Return the views with names that differ: a name that is taken gets its socket's name behind it."""
     named: dict[ServiceName, LinkView] = {}
     for view in views:
         taken = view.service in named
         service = ServiceName(f"{view.service}@{view.socket}") if taken else view.service
-        named[service] = replace(view, service=service)
+        named[service] = replace(view, service=service) if taken else view
     return tuple(named.values())
-
-
-def _is_socket(entry: os.DirEntry[str]) -> bool:
-    try:
-        return stat.S_ISSOCK(entry.stat().st_mode)
-    except OSError:
-        return False

@@ -2,16 +2,17 @@
 
 It runs at its own pace in the main thread, and waits for nobody: services are behind links that take the newest wish,
 operators behind stores that are read without waiting, watchers behind a board. What is to be done is decided in
-`policy`; this file only carries it from one to the other.
+`policy`; this file only carries it from one to the other. Where nothing has changed since nothing came of it, it is not
+decided again (`calm`), and the last word is said again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from memory_daemon.board import Board, DeviceStatus
-from memory_daemon.decision import Decision
+from memory_daemon.board import Board
+from memory_daemon.calm import calm_after, gone_on
 from memory_daemon.director import Director
 from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.journal_records import Basis
@@ -26,6 +27,7 @@ from memory_daemon.recorder import Recorder
 from memory_daemon.store import PolicyStore
 from memory_daemon.types import HOST, DeviceId, Override, Sample, SampleFailed
 from memory_daemon.usage import HostReading
+from memory_daemon.watched import Watched, device_status, device_words, seen_on
 
 
 class MemorySampler(Protocol):
@@ -87,15 +89,6 @@ class Wakeup:
             until_seconds = min(until_seconds, begun_seconds + least_seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """One device between ticks: what the policy remembers, and what was read and decided last."""
-
-    state: DeviceState
-    sample: Sample
-    decision: Decision
-
-
 class Loop:
     """The daemon's one activity."""
 
@@ -148,7 +141,7 @@ class Loop:
     def summary(self) -> str:
         """How it stands, in one line for people."""
         governed = sum(view.governed for view in self._board.status.services)
-        devices = ", ".join(_device_words(watched) for watched in self._watched.values())
+        devices = ", ".join(device_words(watched) for watched in self._watched.values())
         return f"governs {governed} service{'' if governed == 1 else 's'}; {devices}"
 
     def tick(self) -> float:
@@ -172,8 +165,8 @@ class Loop:
         devices = dict.fromkeys((*self._devices, *(view.device.device for view in views if view.governed)))
         for device in self._watched.keys() - devices.keys():
             self._recollection = self._recollection.kept(device, self._watched[device].state)
-        seen_on = {device: _seen_on(device, views, self._floors_bytes) for device in devices}
-        self._watched = {device: self._decide(device, seen_on[device], overrides, policy) for device in devices}
+        seen = {device: seen_on(device, views, self._floors_bytes) for device in devices}
+        self._watched = {device: self._decide(device, seen[device], overrides, policy) for device in devices}
 
     def _decide(
         self, device: DeviceId, services: tuple[ServiceView, ...], overrides: tuple[Override, ...], policy: Policy
@@ -192,23 +185,42 @@ class Loop:
             frozen=self._overrides.freeze() is not None,
             host=None if device == HOST else self._host_reading(),
         )
+        calm = None if before is None else self._go_on(before, state, seen, policy)
+        if calm is not None:
+            return calm
+        return self._decide_anew(state, seen, policy)
+
+    def _go_on(self, before: Watched, state: DeviceState, seen: Observation, policy: Policy) -> Watched | None:
+        """Take the reading in where nothing has changed and nothing is awaited; None where it has to be decided."""
+        gone = None if before.calm is None else gone_on(before.calm, state, before.decision, seen, policy)
+        if gone is None:
+            return None
+        after, decision = gone
+        self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
+        self._host = after.host
+        return replace(before, state=after, sample=seen.sample, decision=decision, anew=False)
+
+    def _decide_anew(self, state: DeviceState, seen: Observation, policy: Policy) -> Watched:
         after, decision = decide(state, seen, policy)
         if decision.resample:
             self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
             # Memory may have come back while it was decided: nothing moves on a reading that is not confirmed.
-            seen = replace(seen, sample=self._sampler.sample(device), confirmed=True)
+            seen = replace(seen, sample=self._sampler.sample(seen.sample.device), confirmed=True)
             after, decision = decide(state, seen, policy)
         self._recorder.decided(Basis(state=state, seen=seen, policy=policy), decision)
-        self._recorder.foreseen(device, after.predictions)
+        self._recorder.foreseen(seen.sample.device, after.predictions)
         self._director.note(seen.sample, decision)
         self._host = after.host
-        return Watched(state=after, sample=seen.sample, decision=decision)
+        calm = calm_after(after, seen, policy, decision)
+        return Watched(state=after, sample=seen.sample, decision=decision, calm=calm)
 
     def _direct_all(self, views: tuple[LinkView, ...], overrides: tuple[Override, ...], policy: Policy) -> None:
         governed = [view for view in views if view.governed]
         self._director.forget(frozenset(view.service for view in governed))
         for view in governed:
             watched = self._watched[view.device.device]
+            if not watched.anew and self._director.repeat(view, overrides, policy):
+                continue
             if view.report is not None:
                 self._director.direct(
                     view,
@@ -232,7 +244,7 @@ class Loop:
             replace(
                 self._board.status,
                 kept=kept,
-                devices=tuple(_device_status(watched) for watched in self._watched.values()),
+                devices=tuple(device_status(watched) for watched in self._watched.values()),
                 services=self._services.views(),
                 overrides=overrides,
                 decisions=self._director.decided,
@@ -252,37 +264,3 @@ class Loop:
         now_seconds = self._clock()
         due = [watched.sample.seconds + watched.decision.next_seconds for watched in self._watched.values()]
         return max(0.0, min([seconds - now_seconds for seconds in due] + [policy.renewal_seconds]))
-
-
-def _seen_on(device: DeviceId, views: tuple[LinkView, ...], floors_bytes: Mapping[str, int]) -> tuple[ServiceView, ...]:
-    return tuple(
-        ServiceView(
-            service=view.service,
-            instance_id=view.instance_id,
-            tier=view.device.tier,
-            report=view.report,
-            floor_bytes=floors_bytes.get(view.service, 0),
-            refusal=view.refusal,
-            trimmed=view.trimmed,
-        )
-        for view in views
-        if view.governed and view.report is not None and view.device.device == device
-    )
-
-
-def _device_status(watched: Watched) -> DeviceStatus:
-    return DeviceStatus(
-        sample=watched.sample,
-        pressure=watched.decision.pressure,
-        marks=watched.decision.marks,
-        predictions=watched.state.predictions,
-        budgets=watched.state.budgets,
-        overdraft_bytes=watched.state.overdraft_bytes,
-    )
-
-
-def _device_words(watched: Watched) -> str:
-    sample = watched.sample
-    if isinstance(sample, SampleFailed):
-        return f"{sample.device} unreadable: {sample.reason}"
-    return f"{sample.device} {watched.decision.pressure.value}"

@@ -7,9 +7,8 @@ again, and what it brings in the end is thrown away: it is old. Host memory need
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from memory_daemon.gpu_memory import GpuEvent, ProcessUse
 from memory_daemon.types import HOST, DeviceId, Fault, Sample, SampleFailed
@@ -20,6 +19,7 @@ START_PATIENCE_SECONDS = 30.0
 """Without NVIDIA's persistence mode the first call loads the driver, which takes seconds on a machine of eight GPUs."""
 
 Answer = TypeVar("Answer")
+_Told: TypeAlias = tuple[Answer | None, Exception | None]
 
 
 class BlockingSampler(Protocol):
@@ -59,8 +59,8 @@ class PatientSampler:
         self._patience_seconds = patience_seconds
         self._start_patience_seconds = start_patience_seconds
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._late: Future[Any] | None = None
-        self._collected: SimpleQueue[Future[tuple[GpuEvent, ...]]] = SimpleQueue()
+        self._late: SimpleQueue[Any] | None = None
+        self._collected: SimpleQueue[GpuEvent] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class PatientSampler:
     @property
     def hangs(self) -> bool:
         """Whether a call that was given up is still out."""
-        return self._late is not None and not self._late.done()
+        return self._late is not None and self._late.empty()
 
     def start(self) -> None:
         """Begin the thread."""
@@ -84,7 +84,7 @@ class PatientSampler:
         """Read one device's memory now, or say that there was no answer."""
         if device == HOST:
             return self._sampler.sample(device)
-        sample = self._ask(lambda: self._sampler.sample(device), self._patience_seconds, then=self._collect)
+        sample = self._ask(lambda: self._read(device), self._patience_seconds)
         return self._no_answer(device, self._patience_seconds) if sample is None else sample
 
     def processes(self, device: DeviceId) -> tuple[ProcessUse, ...]:
@@ -93,7 +93,7 @@ class PatientSampler:
 
     def events(self) -> tuple[GpuEvent, ...]:
         """Return what had happened by the last readings; waits for nobody."""
-        return tuple(event for _ in range(self._collected.qsize()) for event in self._collected.get().result())
+        return tuple(self._collected.get() for _ in range(self._collected.qsize()))
 
     def close(self) -> None:
         """Let the library go, unless it hangs: then it is left to the end of the process."""
@@ -102,34 +102,35 @@ class PatientSampler:
             self._errands.put(None)
             self._thread.join(self._patience_seconds)
 
-    def _collect(self) -> None:
-        """Collect what has happened, in the thread that reads, once the reading is told: no thread wakes for it."""
-        happened: Future[tuple[GpuEvent, ...]] = Future()
-        _answer(self._sampler.events, happened)
-        self._collected.put(happened)
+    def _read(self, device: DeviceId) -> Sample:
+        """Read, and collect what has happened, in the thread that reads: while it does nobody else is awake.
 
-    def _ask(
-        self, question: Callable[[], Answer], patience_seconds: float, then: Callable[[], None] = lambda: None
-    ) -> Answer | None:
-        """Return the answer; None if there is none in time, or if an earlier question hangs. `then` comes after it."""
+        Told first and collected afterwards, both threads would be awake at once, and wait for each other.
+        """
+        sample = self._sampler.sample(device)
+        for event in self._sampler.events():
+            self._collected.put(event)
+        return sample
+
+    def _ask(self, question: Callable[[], Answer], patience_seconds: float) -> Answer | None:
+        """Return the answer; None if there is none in time, or if an earlier question hangs."""
         if self.hangs:
             return None
-        asked = self._send(question, then)
+        told = self._send(question)
         try:
-            return asked.result(patience_seconds)
-        except TimeoutError:
-            self._late = asked
+            answer, error = told.get(timeout=patience_seconds)
+        except Empty:
+            self._late = told
             return None
+        if error is not None:
+            raise error
+        return answer
 
-    def _send(self, question: Callable[[], Answer], then: Callable[[], None] = lambda: None) -> "Future[Answer]":
-        asked: Future[Answer] = Future()
-
-        def errand() -> None:
-            _answer(question, asked)
-            then()
-
-        self._errands.put(errand)
-        return asked
+    def _send(self, question: Callable[[], Answer]) -> "SimpleQueue[_Told[Answer]]":
+        """Have the thread answer a question; the queue will hold that one answer, or the failure."""
+        told: SimpleQueue[_Told[Answer]] = SimpleQueue()
+        self._errands.put(lambda: told.put(_answer(question)))
+        return told
 
     def _run(self) -> None:
         for errand in iter(self._errands.get, None):
@@ -145,8 +146,8 @@ class PatientSampler:
         )
 
 
-def _answer(question: Callable[[], Answer], asked: "Future[Answer]") -> None:
+def _answer(question: Callable[[], Answer]) -> "_Told[Answer]":
     try:
-        asked.set_result(question())
+        return question(), None
     except Exception as error:  # noqa: BLE001 - Whoever asked gets it; the thread lives on.
-        asked.set_exception(error)
+        return None, error

@@ -25,7 +25,7 @@ from typing import assert_never
 from memory_daemon.actions import VERIFY_SECONDS, choose, low_is_due, perform
 from memory_daemon.decision import Decision, Scene, refused_words, released_words, stuck_words
 from memory_daemon.ledger import claim_of, divided, pool_bytes, reserved_bytes, squeezed_bytes
-from memory_daemon.marks import Policy, pressure_of, resolve
+from memory_daemon.marks import Marks, Policy, pressure_of, resolve
 from memory_daemon.masters import Shift, follow_host
 from memory_daemon.orders import (
     Check,
@@ -92,7 +92,7 @@ def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tup
         words for words in (outcome, _overdraft_words(before, noted), _squeeze_words(before, noted)) if words
     )
     action = choose(checked, scene)
-    decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_next_seconds(checked, scene))
+    decision = Decision(pressure=scene.pressure, marks=scene.marks, next_seconds=_due_seconds(checked, scene))
     if action is None:
         stuck = scene.pressure in PRESSED and (before.stuck or _is_stuck(checked, scene))
         words = outcome or (stuck_words(scene) if stuck and not before.stuck else "")
@@ -104,7 +104,7 @@ def _decide_seeing(before: DeviceState, noted: DeviceState, scene: Scene) -> tup
     acted = _with_budgets(acted, scene)
     settled = replace(acted, stuck=before.stuck and isinstance(action, Shift), last=scene.sample)
     reason = "; ".join(words for words in (outcome, acting.reason) if words)
-    return settled, replace(acting, reason=reason, next_seconds=_next_seconds(settled, scene))
+    return settled, replace(acting, reason=reason, next_seconds=_due_seconds(settled, scene))
 
 
 def _decide_blind(state: DeviceState, failed: SampleFailed, policy: Policy) -> tuple[DeviceState, Decision]:
@@ -232,19 +232,22 @@ def _trimmed_bytes(state: DeviceState, check: Check) -> int:
     )
 
 
-def _next_seconds(state: DeviceState, scene: Scene) -> float:
+def next_seconds(state: DeviceState, sample: MemorySample, marks: Marks, policy: Policy) -> float:
     """Return how long memory cannot reach `critical`, within bounds, and no longer than something is awaited."""
-    policy = scene.policy
-    headroom_bytes = scene.sample.free_bytes - scene.marks.critical_bytes
+    headroom_bytes = sample.free_bytes - marks.critical_bytes
     longest_seconds = min(headroom_bytes / policy.worst_fill_bytes_per_second, policy.maximum_period_seconds)
-    waits = [longest_seconds * _dither(scene.now_seconds)]
+    waits = [longest_seconds * _dither(sample.seconds)]
     if state.check is not None:
         waits.append(policy.minimum_period_seconds)
     if state.low_since_seconds is not None:
         due_seconds = max(state.low_since_seconds + policy.grace_seconds, state.rest_until_seconds or 0.0)
-        if due_seconds > scene.now_seconds:
-            waits.append(due_seconds - scene.now_seconds)
+        if due_seconds > sample.seconds:
+            waits.append(due_seconds - sample.seconds)
     return max(policy.minimum_period_seconds, min(waits))
+
+
+def _due_seconds(state: DeviceState, scene: Scene) -> float:
+    return next_seconds(state, scene.sample, scene.marks, scene.policy)
 
 
 def _dither(now_seconds: float) -> float:

@@ -22,7 +22,7 @@ from memory_daemon.journal_records import (
     Sampled,
     ServiceChanged,
 )
-from memory_daemon.link_view import LinkView
+from memory_daemon.link_view import LinkView, tells_the_same
 from memory_daemon.orders import Observation
 from memory_daemon.prediction_records import records_of
 from memory_daemon.predictions import Prediction, Predictions
@@ -72,6 +72,7 @@ class Recorder:
         self._reports: dict[ServiceName, _Kept[Reported]] = {}
         self._demands: dict[ServiceName, _Demand] = {}
         self._services: dict[ServiceName, ServiceChanged] = {}
+        self._looked: dict[ServiceName, LinkView | None] = {}
         self._refusals: dict[ServiceName, int] = {}
         self._foreseen: dict[DeviceId, tuple[Prediction, ...]] = {}
         self._host: _Kept[HostSampled] | None = None
@@ -96,10 +97,14 @@ class Recorder:
         """Record who came and went, what they said, and what was asked of them."""
         self._forget(self._services.keys() - {view.service for view in views})
         for view in views:
+            if self._tells_nothing(view):
+                continue
+            waits = False
             self._service(view)
             if view.governed and view.report is not None:
                 self._report(view, view.report)
-                self._demand(view, view.report)
+                waits = self._demand(view, view.report)
+            self._looked[view.service] = None if waits else view
             if view.refusal is not None and self._refusals.get(view.service) != view.refusal.version:
                 self._refusals[view.service] = view.refusal.version
                 self._write(Refused(service=view.service, version=view.refusal.version, reason=view.refusal.reason))
@@ -143,6 +148,12 @@ class Recorder:
         if freeze is not None:
             self._write(FreezeChanged(change="expired", requested_by=freeze.set_by, freeze=freeze))
 
+    def _tells_nothing(self, view: LinkView) -> bool:
+        """Tell whether a service is as it was when all of it was recorded, and not due to be recorded as it is."""
+        looked, kept = self._looked.get(view.service), self._reports.get(view.service)
+        due = kept is None or self._clock() - kept.seconds >= REPORT_SECONDS
+        return looked is not None and not due and tells_the_same(looked, view)
+
     def _service(self, view: LinkView) -> None:
         record = ServiceChanged(
             service=view.service,
@@ -162,11 +173,12 @@ class Recorder:
             self._reports[view.service] = _Kept(seconds=self._clock(), record=record)
             self._write(record)
 
-    def _demand(self, view: LinkView, report: ResidencyReport) -> None:
+    def _demand(self, view: LinkView, report: ResidencyReport) -> bool:
+        """Record what was asked for, no more often than each second; tells whether something waits for that."""
         last, now = self._demands.get(view.service), _demand(view, report, self._clock())
         if last is None or last.instance_id != now.instance_id:
             self._demands[view.service] = now
-            return
+            return False
         used = {name: uses - last.uses.get(name, 0) for name, uses in now.uses.items()}
         waits = now.restore_waits - last.restore_waits
         is_news = any(used.values()) or now.claims != last.claims
@@ -181,6 +193,8 @@ class Recorder:
                     claims=now.claims,
                 )
             )
+            return False
+        return is_news
 
     def _forget(self, gone: set[ServiceName]) -> None:
         for service in gone:
@@ -188,6 +202,7 @@ class Recorder:
             self._reports.pop(service, None)
             self._demands.pop(service, None)
             self._refusals.pop(service, None)
+            self._looked.pop(service, None)
 
 
 def decision_record(basis: Basis, decision: Decision) -> DecisionMade:

@@ -56,8 +56,12 @@ class Reign:
         """Yield what is to be sent, until the stream is closed."""
         exact_timers()  # A thread of gRPC's waits here, and renewals have their time.
         yield self._hello
+        said: tuple[Directive, int] | None = None
         for directive in iter(self._next_directive, None):
-            yield directive_message(self._epoch, directive)
+            # A renewal is the same message again.
+            if said != (directive, self._epoch):
+                said, message = (directive, self._epoch), directive_message(self._epoch, directive)
+            yield message
 
     def hear(self) -> None:
         """Note that the service spoke."""

@@ -86,13 +86,16 @@ def welcome_of(message: residency_pb2.Welcome) -> Welcome:
     )
 
 
-def report_of(message: residency_pb2.ResidencyReport) -> ResidencyReport:
-    """Return a report."""
+def report_of(
+    message: residency_pb2.ResidencyReport, modules: tuple[ModuleStatus, ...] | None = None
+) -> ResidencyReport:
+    """Return a report; with these modules, if they were made of it already."""
+    if modules is None:
+        found = [module_of(module) for module in message.modules]
+        modules = tuple(status for status in found if status is not None)
     return ResidencyReport(
-        unix_seconds=_unix_seconds(message.time),
-        modules=tuple(
-            _module_of(module) for module in message.modules if _is_tier(module.tier) and _is_tier(module.home)
-        ),
+        unix_seconds=unix_seconds_of(message.time),
+        modules=modules,
         budget_bytes=message.budget_bytes if message.HasField("budget_bytes") else None,
         home_bytes=message.home_bytes,
         applied_version=message.applied_version,
@@ -193,7 +196,10 @@ def _placement_messages(placements: Iterable[Placement]) -> list[residency_pb2.P
     ]
 
 
-def _module_of(message: residency_pb2.ModuleStatus) -> ModuleStatus:
+def module_of(message: residency_pb2.ModuleStatus) -> ModuleStatus | None:
+    """Return a module; None for one in a tier without a number."""
+    if not (_is_tier(message.tier) and _is_tier(message.home)):
+        return None
     return ModuleStatus(
         module=ModuleName(message.module),
         home=Tier(message.home),
@@ -206,7 +212,7 @@ def _module_of(message: residency_pb2.ModuleStatus) -> ModuleStatus:
         leases=message.leases,
         claims=message.claims,
         uses=message.uses,
-        last_use_unix_seconds=_unix_seconds(message.last_use_time) if message.HasField("last_use_time") else None,
+        last_use_unix_seconds=unix_seconds_of(message.last_use_time) if message.HasField("last_use_time") else None,
         restore_seconds=_seconds(message.restore_duration) if message.HasField("restore_duration") else None,
         evict_seconds=_seconds(message.evict_duration) if message.HasField("evict_duration") else None,
         authority=_AUTHORITIES.get(message.authority, Authority.UNKNOWN),
@@ -258,7 +264,8 @@ def _tier(tier: Tier) -> residency_pb2.Tier.ValueType:
     return residency_pb2.Tier.Value(f"TIER_{tier.name}")
 
 
-def _unix_seconds(message: Timestamp) -> float:
+def unix_seconds_of(message: Timestamp) -> float:
+    """Return a moment as seconds since 1970."""
     return message.seconds + message.nanos / 1e9
 
 

@@ -50,6 +50,16 @@ def next_home(state: DeviceState, seen: Observation, *, room_bytes: int, policy:
     return min(found, key=_order, default=None)
 
 
+def awaits_room(state: DeviceState, seen: Observation, policy: Policy) -> bool:
+    """Tell whether there is a module that could come home, now or when it has been away, or room there, for longer."""
+    return any(
+        status.pinned or _ground(state, view, status, seen.sample, policy) is not None
+        for view in seen.services
+        for status in view.report.modules
+        if _may_come(state, seen, view, status)
+    )
+
+
 def prediction_of(found: Homecomer, sample: Sample, policy: Policy) -> Prediction | None:
     """Return what is predicted of a module that comes home; None for one that comes because it is pinned."""
     match found.ground:

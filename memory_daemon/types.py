@@ -3,8 +3,9 @@
 Sizes are bytes. `seconds` alone is the monotonic clock, `unix_seconds` the wall clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
+from operator import attrgetter
 from typing import NewType
 
 from memory_daemon.usage import DeviceUsage
@@ -182,6 +183,16 @@ class ResidencyReport:
     restore_wait_seconds: float = 0.0
     usage: DeviceUsage | None = None
     largest_step_bytes: int = 0
+
+
+_TELLING = attrgetter(
+    *(each.name for each in fields(ResidencyReport) if each.name not in {"unix_seconds", "process_bytes"})
+)
+
+
+def says_the_same(before: ResidencyReport, after: ResidencyReport) -> bool:
+    """Tell whether two reports differ in their time at most, and in the process's size, which nothing follows from."""
+    return before is after or bool(_TELLING(before) == _TELLING(after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -285,10 +285,10 @@ def test_link_that_fails_within_shows_it_and_lives(
 ) -> None:
     """A fault of the daemon's own does not leave a service shown as governed that is not."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("memory_daemon.link.report_of", fail)
+    monkeypatch.setattr("memory_daemon.report_reading.report_of", fail)
     with capture_logs() as logs:
         link = stack.enter_context(linked(service.socket))
         assert wait_until(lambda: "its log says why" in link.view.reason)

@@ -162,6 +162,17 @@ def test_posted_directive_goes_to_its_service(room: Room) -> None:
     assert ([], [DIRECTIVE]) == (room.made["a"].posted, room.made["b"].posted)
 
 
+def test_views_of_services_that_said_nothing_new_are_the_ones_before(room: Room) -> None:
+    """Who looks at them sees at once that nothing has changed, and so that something has."""
+    room.serve("a", "b")
+    room.links.scan()
+    first, second = room.links.views(), room.links.views()
+    room.made["b"].view = replace(room.made["b"].view, reason="refused")
+    third = room.links.views()
+
+    assert (True, [True, False]) == (second is first, [now is before for now, before in zip(third, first, strict=True)])
+
+
 def test_close_ends_all_before_it_waits_for_any(room: Room) -> None:
     """No service delays the end of another."""
     room.serve("a", "b")

@@ -6,14 +6,14 @@ import threading
 import pytest
 
 from memory_daemon import loose_timers as loose
-from memory_daemon.loose_timers import EXACT_SECONDS, GET_SLACK, SLACK_SECONDS, exact_timers, loose_timers
+from memory_daemon.loose_timers import EXACT_SECONDS, GET_SLACK, SLACK_SECONDS, TOLD, exact_timers, loose_timers
 
 LOOSE, EXACT = (int(seconds * 1e9) for seconds in (SLACK_SECONDS, EXACT_SECONDS))
 
 
 def slack() -> int:
     """Return the calling thread's slack, as the kernel tells it."""
-    return int(ctypes.CDLL(None).prctl(GET_SLACK, 0, 0, 0, 0))
+    return int(ctypes.CDLL(None).prctl(GET_SLACK, 0, 0, 0, 0)) & TOLD
 
 
 def in_a_thread(*, takes_back: bool) -> list[int]:
@@ -49,6 +49,17 @@ def test_thread_begun_inside_that_has_a_time_to_keep_takes_its_timers_back() -> 
         inside = in_a_thread(takes_back=True)
 
     assert [EXACT] * 2 == inside
+
+
+def test_loose_timers_inside_loose_timers_are_loose_until_the_outer_ones_end() -> None:
+    """What a thread had before is found again, however much it was."""
+    before = slack()
+    with loose_timers():
+        with loose_timers():
+            pass
+        between = slack()
+
+    assert (LOOSE, before) == (between, slack())
 
 
 def test_system_without_slack_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

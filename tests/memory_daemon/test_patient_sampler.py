@@ -150,6 +150,13 @@ def test_events_are_told_without_waiting(driver: Driver, sampler: PatientSampler
     assert [(XID,), ()] == [sampler.events(), sampler.events()]
 
 
+def test_reading_is_told_when_the_thread_that_reads_is_done(sampler: PatientSampler) -> None:
+    """Who is told a reading is alone awake: what was to be collected is there already."""
+    told = [(sampler.sample(GPU), sampler.events())[1] for _ in range(20)]
+
+    assert [(XID,)] * 20 == told
+
+
 def test_failure_within_reaches_who_asked(
     driver: Driver, sampler: PatientSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
