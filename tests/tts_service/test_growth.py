@@ -311,7 +311,8 @@ async def test_room_is_made_for_what_is_captured_before_the_first_utterance() ->
 async def test_stage_that_no_budget_holds_is_refused_at_the_start_with_what_it_takes() -> None:
     """Not even all others make enough room; nothing is left of the attempt."""
     served = _full()
-    with pytest.raises(StartupError, match=r"capturing: scratch.a needs 409,600 bytes more on the device, which the budget does not hold"):
+    message = "capturing: scratch.a needs 409,600 bytes more on the device, which the budget does not hold"
+    with pytest.raises(StartupError, match=message):
         await _prepared(served, Preparing(served, pages=100))
 
     assert served.manager.report().home_bytes == served.driver.physical_bytes
