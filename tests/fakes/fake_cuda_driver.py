@@ -15,6 +15,7 @@ import os
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import torch
@@ -22,6 +23,8 @@ import torch
 from tts_service.residency.device_driver import DeviceDriverError, DeviceMemoryError
 
 POISON: Final = 0xFF
+POISON_BYTES: Final = 4 << 20
+"""One file of this size stands behind all poisoned addresses: gigabytes of them, which nobody has touched, are free."""
 GARBAGE: Final = 0xA5
 MAP_FIXED: Final = 0x10
 """From Linux's mman.h; Python's mmap does not name it."""
@@ -176,7 +179,7 @@ class FakeCudaDriver:
         with self._call("reserve"):
             self._check_granules("reserve", 0, byte_count)
             address = _pages(0, byte_count)
-            ctypes.memset(address, POISON, byte_count)
+            _poison(address, byte_count)
             self._reserved[address] = byte_count
             return address
 
@@ -230,8 +233,7 @@ class FakeCudaDriver:
                 self._lose("unmap", "something still uses these addresses")
             for each in inside:
                 mapping = self._mappings.pop(each)
-                _pages(each, mapping.byte_count)
-                ctypes.memset(each, POISON, mapping.byte_count)
+                _poison(each, mapping.byte_count)
                 self._memory[mapping.handle].mapped_at.remove(each)
                 self._drop(mapping.handle)
 
@@ -362,9 +364,22 @@ def _meet(address: int, byte_count: int, other: int, other_bytes: int) -> bool:
     return address < other + other_bytes and other < address + byte_count
 
 
-def _pages(address: int, byte_count: int, file: int | None = None) -> int:
+def _poison(address: int, byte_count: int) -> None:
+    """Have addresses read as poison; what is written there stays there, and takes memory only then."""
+    for offset in range(0, byte_count, POISON_BYTES):
+        _pages(address + offset, min(POISON_BYTES, byte_count - offset), _poison_file(), sharing=mmap.MAP_PRIVATE)
+
+
+@cache
+def _poison_file() -> int:
+    file = os.memfd_create("poison")
+    os.pwrite(file, bytes([POISON]) * POISON_BYTES, 0)
+    return file
+
+
+def _pages(address: int, byte_count: int, file: int | None = None, *, sharing: int = mmap.MAP_SHARED) -> int:
     """Map a file, or empty memory, at an address, or anywhere if that is 0."""
-    flags = (MAP_FIXED if address else 0) | (mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS if file is None else mmap.MAP_SHARED)
+    flags = (MAP_FIXED if address else 0) | (mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS if file is None else sharing)
     access = mmap.PROT_READ | mmap.PROT_WRITE
     mapped = _libc.mmap(address, byte_count, access, flags, -1 if file is None else file, 0)
     if mapped == ctypes.c_void_p(-1).value:
