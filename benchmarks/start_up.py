@@ -10,18 +10,17 @@ import argparse
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from benchmarks.cached_weights import cached_folder
+from benchmarks.started_service import Memory, started, status_bytes
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import LAYOUTS
 
@@ -81,7 +80,7 @@ def service(options: argparse.Namespace) -> None:
     for turn in range(2):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
-            seconds, memory, log = _started(_service_command(options, folder), Path(folder), began)
+            seconds, memory, log = started(_service_command(options, folder), Path(folder), began)
             peak_bytes, resident_bytes = max(each.peak for each in memory), memory[-1].anonymous + memory[-1].file
             print(
                 f"turn {turn}: ready {seconds:.2f} s, peak {peak_bytes / MIB:.0f} MiB, "
@@ -100,7 +99,7 @@ def captures(options: argparse.Namespace) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [*_service_command(options, folder), "--log-level", "debug"]
-        _, memory, log = _started(command, Path(folder), time.monotonic())
+        _, memory, log = started(command, Path(folder), time.monotonic())
     ahead = time.time() - time.monotonic()
     events = [json.loads(line) for line in log if '"work_captured"' in line]
     last = memory[0].anonymous
@@ -116,17 +115,7 @@ def captures(options: argparse.Namespace) -> None:
     print(f"own memory when ready: {memory[-1].anonymous / MIB:.0f} MiB")
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """A process's resident memory at a time of the machine's clock, and the highest until then."""
-
-    seconds: float
-    anonymous: int
-    file: int
-    peak: int
-
-
-def _show_spans(path: Path, began: float, memory: "list[_Memory]") -> None:
+def _show_spans(path: Path, began: float, memory: list[Memory]) -> None:
     """Print the start's stages, from the beginning of the process, with the most memory of each."""
     events = json.loads(path.read_text())["traceEvents"]
     rows = {each["tid"]: each["args"]["name"] for each in events if each["ph"] == "M"}
@@ -159,35 +148,6 @@ def _service_command(options: argparse.Namespace, folder: str) -> list[str]:
     ]
 
 
-def _started(command: list[str], folder: Path, began: float) -> tuple[float, list[_Memory], list[str]]:
-    """Start a service and end it once it is ready; return how long that took, its memory meanwhile, and its log."""
-    log = folder / "log"
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            seconds, memory = _until_ready(process, log, began)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-    return seconds, memory, log.read_text().splitlines()
-
-
-def _until_ready(process: "subprocess.Popen[bytes]", log: Path, began: float) -> tuple[float, list[_Memory]]:
-    """Return the seconds until it was ready, and its memory on the way, every 20 ms or so."""
-    memory: list[_Memory] = []
-    while '"ready"' not in log.read_text():
-        if process.poll() is not None or time.monotonic() - began > PART_SECONDS:
-            raise RuntimeError(f"never ready:\n{log.read_text()[-3000:]}")
-        memory.append(_memory_of(process.pid))
-        time.sleep(0.02)
-    return time.monotonic() - began, [*memory, _memory_of(process.pid)]
-
-
-def _memory_of(pid: int) -> _Memory:
-    anonymous, file, peak = (_status_bytes(name, pid) for name in ("RssAnon", "RssFile", "VmHWM"))
-    return _Memory(time.monotonic(), anonymous, file, peak)
-
-
 def _read(options: argparse.Namespace) -> None:
     """Read every module and say what that took; `form` and `readers` are in `options.rest`."""
     import torch  # noqa: PLC0415  # Only in a part's own process.
@@ -202,7 +162,7 @@ def _read(options: argparse.Namespace) -> None:
     host_master.reader_count = lambda: int(readers)
     forms = running_forms(Precisions(), torch.device("cpu" if form == "fp32" else "cuda"))
     weights = open_weights(options.folder, options.model, forms=forms)
-    before_bytes = _status_bytes("VmRSS")
+    before_bytes = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Begins VmHWM anew.
     began = time.perf_counter()
     masters = [weights.read_master(module) for module in weights.modules]
@@ -211,7 +171,7 @@ def _read(options: argparse.Namespace) -> None:
         "seconds": seconds,
         "file_bytes": sum(weights.byte_count(module) for module in weights.modules),
         "held_bytes": sum(each.bytes_.nbytes for each in masters),
-        "peak_bytes": _status_bytes("VmHWM") - before_bytes,
+        "peak_bytes": status_bytes("VmHWM") - before_bytes,
     }
     print(json.dumps(row))
 
@@ -238,10 +198,10 @@ def _arenas(options: argparse.Namespace) -> None:
         began = time.perf_counter()
         module, master = weights.load_with_master(name)
         loaded = time.perf_counter()
-        before_bytes = _status_bytes("VmRSS")
+        before_bytes = status_bytes("VmRSS")
         moving.restore(name, module)
         first = time.perf_counter()
-        grown_bytes = _status_bytes("VmRSS") - before_bytes
+        grown_bytes = status_bytes("VmRSS") - before_bytes
         moving.evict(name)
         begin_again = time.perf_counter()
         byte_count = moving.restore(name, module)
@@ -263,11 +223,6 @@ def _into_page_cache(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         while file.read(16 * MIB):
             pass
-
-
-def _status_bytes(name: str, pid: int | str = "self") -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
 
 
 def _part(name: str, options: argparse.Namespace, *rest: str) -> str:
