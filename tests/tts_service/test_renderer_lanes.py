@@ -92,6 +92,14 @@ class LanedStageSet:
         loud = numbers[numbers >= 0]
         return [int(loud[start]) for start in range(0, len(loud), PIECE_SAMPLES)]
 
+    async def freed(self) -> int:
+        """Wait until nothing is held, and return that: a step of another lane may be under way when one fails."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                if not (held := self.claims()):
+                    return held
+                await asyncio.sleep(0.002)
+
     def claims(self) -> int:
         """Return the claims and leases there are."""
         return sum(module.claims + module.leases for module in self.residency.report().modules)
@@ -220,7 +228,7 @@ async def test_failure_in_either_lane_fails_the_utterance_once(place: str, worke
         set_up.order(1)
         set_up.finish()
         (failed,) = await set_up.until(RenderFailed)
-        claims, steps = set_up.claims(), len(speech.steps)
+        claims, steps = await set_up.freed(), len(speech.steps)
         await asyncio.sleep(0.02)
         after = len(speech.steps) - steps
         speech.on_step = lambda _: None
