@@ -14,12 +14,12 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
-SLACK_SECONDS = 4.0
-"""Of gRPC's own times only limits are left here, of 5 s and more: a hung call may end that much later. So may
-the answer to a message above the limit, which no caller of ours sends.
+SLACK_SECONDS = 1.0
+"""Of gRPC's own times only limits are left here, of 5 s and more: a hung call may end that much later. So may the answer to
+a message above the limit, which no caller of ours sends; and a service is found that much later, since dialling has waits.
 
-On a machine of 16 cores an idle daemon woke 69 times a second with 0.25 s, 32 times with 1 s, 20 with this. The kernel
-tells no slack of more than 4.2 s as it is."""
+On a machine of 16 cores an idle daemon woke 69 times a second with 0.25 s, 32 times with this, 20 with 4 s, with which
+dialling was often taken for silence."""
 EXACT_SECONDS = 50e-6
 """What the kernel gives a process to begin with."""
 SET_SLACK, GET_SLACK = 29, 30
