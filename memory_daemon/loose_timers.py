@@ -15,8 +15,9 @@ import ctypes
 from collections.abc import Iterator
 
 SLACK_SECONDS = 1.0
-"""Of gRPC's own times only limits are left here, of 5 s and more: a hung call may end that much later. So may the answer to
-a message above the limit, which no caller of ours sends; and a service is found that much later, since dialling has waits.
+"""Of gRPC's own times only limits are left here, of 5 s and more: a hung call may end that much later. So may the
+answer to a message above the limit, which no caller of ours sends; and a service is found that much later, since
+dialling has waits.
 
 On a machine of 16 cores an idle daemon woke 69 times a second with 0.25 s, 32 times with this, 20 with 4 s, with which
 dialling was often taken for silence."""
