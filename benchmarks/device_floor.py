@@ -17,13 +17,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import structlog
 import torch
 
 from benchmarks.device_memory import MIB, DeviceMemory
+from benchmarks.host_memory import host_bytes
 from benchmarks.scratch_moves import SCRATCH, Bench
 from benchmarks.varied_work import GRAPH_WORK, Mixed, run_varied_kernels
 from tts_service.machine import settle_libraries
@@ -32,7 +32,8 @@ from tts_service.types import ModuleName
 
 SECTIONS: Final = ("graphs", "growth", "pages", "floor")
 PATIENCE_SECONDS: Final = 150
-HOST_FIGURES: Final = ("RssAnon:", "RssFile:", "RssShmem:")
+HOST_FIGURES: Final = ("RssAnon", "RssFile", "RssShmem")
+"""A process's own memory, what it has mapped of files (libraries above all), and what it may share."""
 
 
 def main() -> int:
@@ -130,15 +131,9 @@ class _Floor:
         reading = self._memory.reading()
         held = reading.get("device", 0.0)
         others = f"NVML's process {reading.get('process', 0.0):.0f} | torch {reading.get('reserved', 0.0):.0f}"
-        host = "".join(f" {name} {value:.0f}" for name, value in _host_mib().items())
+        host = "".join(f" {name} {host_bytes(name) / MIB:.0f}" for name in HOST_FIGURES)
         print(f"   {what:24} {held:8.0f} MiB ({held - self._last:+.0f}) | {others} | host{host}")
         self._last = held
-
-
-def _host_mib() -> dict[str, float]:
-    """Return what the process has of host memory: its own, and what it has mapped of files, libraries above all."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
-    return {name.rstrip(":"): int(rest[0]) / 1024 for name, *rest in lines if name in HOST_FIGURES}
 
 
 def _load_and_evict(bench: Bench, mib: int) -> None:

@@ -63,12 +63,6 @@ class DeviceMemory:
         return {"process": own[0] / MIB} if own and own[0] else {}
 
 
-def host_bytes(line: str) -> int:
-    """Return a line of the process's status in bytes: VmRSS, or VmHWM, its peak."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(each.split()[1]) << 10 for each in lines if each.startswith(f"{line}:"))
-
-
 def begin_host_peak() -> None:
     """Let VmHWM begin anew, where the kernel allows it."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

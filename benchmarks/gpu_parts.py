@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.device_memory import DeviceMemory, begin_host_peak, host_bytes, wait_for_device
+from benchmarks.device_memory import DeviceMemory, begin_host_peak, wait_for_device
 from benchmarks.fidelity import Comparison, conditionals_rows
+from benchmarks.host_memory import host_bytes
 from benchmarks.plain_residency import PlainResidency
 from benchmarks.product_speech import TEXT, GivenVoices, ProductSpeech, Spoken, never_stop, speaks_on
 from benchmarks.reference_tone import reference_samples, write_reference

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from benchmarks.host_memory import host_bytes
 from benchmarks.reference_tone import write_reference
 from benchmarks.trace_window import Worked, trace_window
 from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
@@ -67,10 +68,8 @@ class ServedModel:
 
     def _host_mib(self) -> dict[str, float]:
         """Return the process's host memory: its peak, and what it is made of (libraries are `RssFile`)."""
-        lines = Path(f"/proc/{self.both.service.pid}/status").read_text(encoding="ascii").splitlines()
         wanted = ("VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem")
-        fields = (line.split() for line in lines if line.startswith(wanted))
-        return {name.removesuffix(":"): int(kib) / 1024 for name, kib, *_ in fields}
+        return {name: host_bytes(name, self.both.service.pid) / MIB for name in wanted}
 
     def usage(self) -> dict[str, Any]:
         """Return what the service says that it holds of the device, in MiB, and its modules' moves, in milliseconds."""

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.cached_weights import cached_folder
-from benchmarks.started_service import Memory, started, status_bytes
+from benchmarks.host_memory import host_bytes
+from benchmarks.started_service import Memory, started
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import LAYOUTS
 
@@ -162,7 +163,7 @@ def _read(options: argparse.Namespace) -> None:
     host_master.reader_count = lambda: int(readers)
     forms = running_forms(Precisions(), torch.device("cpu" if form == "fp32" else "cuda"))
     weights = open_weights(options.folder, options.model, forms=forms)
-    before_bytes = status_bytes("VmRSS")
+    before_bytes = host_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Begins VmHWM anew.
     began = time.perf_counter()
     masters = [weights.read_master(module) for module in weights.modules]
@@ -171,7 +172,7 @@ def _read(options: argparse.Namespace) -> None:
         "seconds": seconds,
         "file_bytes": sum(weights.byte_count(module) for module in weights.modules),
         "held_bytes": sum(each.bytes_.nbytes for each in masters),
-        "peak_bytes": status_bytes("VmHWM") - before_bytes,
+        "peak_bytes": host_bytes("VmHWM") - before_bytes,
     }
     print(json.dumps(row))
 
@@ -198,10 +199,10 @@ def _arenas(options: argparse.Namespace) -> None:
         began = time.perf_counter()
         module, master = weights.load_with_master(name)
         loaded = time.perf_counter()
-        before_bytes = status_bytes("VmRSS")
+        before_bytes = host_bytes("VmRSS")
         moving.restore(name, module)
         first = time.perf_counter()
-        grown_bytes = status_bytes("VmRSS") - before_bytes
+        grown_bytes = host_bytes("VmRSS") - before_bytes
         moving.evict(name)
         begin_again = time.perf_counter()
         byte_count = moving.restore(name, module)

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.host_memory import host_bytes
+
 READY_SECONDS = 180.0
 EVERY_SECONDS = 0.02
 
@@ -45,11 +47,5 @@ def _until_ready(process: "subprocess.Popen[bytes]", log: Path, began: float) ->
 
 
 def _memory_of(pid: int) -> Memory:
-    anonymous, file, peak = (status_bytes(name, pid) for name in ("RssAnon", "RssFile", "VmHWM"))
+    anonymous, file, peak = (host_bytes(name, pid) for name in ("RssAnon", "RssFile", "VmHWM"))
     return Memory(time.monotonic(), anonymous, file, peak)
-
-
-def status_bytes(name: str, pid: int | str = "self") -> int:
-    """Return what a line of a process's status says, which is in KiB there."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))

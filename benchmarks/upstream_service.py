@@ -21,8 +21,9 @@ import psutil
 import torch
 
 from benchmarks.cached_weights import CACHE, cached_folder, synthetic_source
-from benchmarks.device_memory import MIB, DeviceMemory, host_bytes
+from benchmarks.device_memory import MIB, DeviceMemory
 from benchmarks.gpu_service import LONG_TEXT, TOKENS_PER_SECOND
+from benchmarks.host_memory import host_bytes
 from benchmarks.long_weights import long_folder
 from benchmarks.reference_tone import write_reference
 from benchmarks.speaking import TEN_WORDS
