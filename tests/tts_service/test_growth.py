@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -210,8 +211,9 @@ def _engine(served: Served, workers: Workers) -> Engine:
     return Engine(served.manager, workers, models={}, restore_timeout_seconds=TIMEOUT_SECONDS)
 
 
-async def _spoken(served: Served, stage: PagesStage) -> None:
-    """Take all of a stage's steps, while another thread makes moves."""
+@asynccontextmanager
+async def _working(served: Served) -> AsyncIterator[Workers]:
+    """Give a worker, while another thread makes moves."""
     workers, over = Workers.shared(1), threading.Event()
 
     def move() -> None:
@@ -221,12 +223,18 @@ async def _spoken(served: Served, stage: PagesStage) -> None:
     mover = asyncio.create_task(asyncio.to_thread(move))
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not stage.ended:
-                await _engine(served, workers).advance(Lane.TOKENS, [stage], Watch())
+            yield workers
     finally:
         over.set()
         await mover
         workers.close()
+
+
+async def _spoken(served: Served, stage: PagesStage) -> None:
+    """Take all of a stage's steps."""
+    async with _working(served) as workers:
+        while not stage.ended:
+            await _engine(served, workers).advance(Lane.TOKENS, [stage], Watch())
 
 
 async def test_engine_makes_a_step_again_once_there_is_room_for_it() -> None:
@@ -277,23 +285,12 @@ class Preparing:
 
 
 async def _prepared(served: Served, model: Preparing) -> None:
-    """Do what a service does before it is ready, while another thread makes moves."""
-    workers, over = Workers.shared(1), threading.Event()
-    engine = Engine(
-        served.manager, workers, models={"a": cast("SpeechModel", model)}, restore_timeout_seconds=TIMEOUT_SECONDS
-    )
-
-    def move() -> None:
-        while not over.wait(0.001):
-            served.manager.make_moves()
-
-    mover = asyncio.create_task(asyncio.to_thread(move))
-    try:
+    """Do what a service does before it is ready."""
+    async with _working(served) as workers:
+        engine = Engine(
+            served.manager, workers, models={"a": cast("SpeechModel", model)}, restore_timeout_seconds=TIMEOUT_SECONDS
+        )
         await asyncio.to_thread(engine.prepare, lambda _name: None)
-    finally:
-        over.set()
-        await mover
-        workers.close()
 
 
 async def test_room_is_made_for_what_is_captured_before_the_first_utterance() -> None:
@@ -321,24 +318,14 @@ async def test_stage_that_no_budget_holds_is_refused_at_the_start_with_what_it_t
 async def test_engine_lets_modules_of_other_turns_make_room() -> None:
     """A claim for the whole utterance does not keep what only its next turn needs."""
     served = _full()
-    stage, workers, over = PagesStage(served, 6), Workers.shared(1), threading.Event()
-    engine = _engine(served, workers)
-
-    def move() -> None:
-        while not over.wait(0.001):
-            served.manager.make_moves()
-
-    mover = asyncio.create_task(asyncio.to_thread(move))
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS), engine.turn(frozenset({SCRATCH, A}), on_wait=lambda _stop: None):
+    stage = PagesStage(served, 6)
+    async with _working(served) as workers:
+        engine = _engine(served, workers)
+        async with engine.turn(frozenset({SCRATCH, A}), on_wait=lambda _stop: None):
             with served.manager.claim({A, B, C, D}):
                 while not stage.ended:
                     await engine.advance(Lane.TOKENS, [stage], Watch())
                 at_home = _at_home(served)
-    finally:
-        over.set()
-        await mover
-        workers.close()
 
     assert 6 == len(set(stage.pages))
     assert {A, SCRATCH} <= at_home < {A, B, C, D, SCRATCH}
