@@ -51,7 +51,7 @@ class PageArena:
         self._tensor = self._view(tuple(shape), dtype)
         try:
             space.add(self)
-        except Exception:
+        except Exception:  # It is raised on: nobody else would give the addresses back.
             self.close()
             raise
 

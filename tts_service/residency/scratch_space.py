@@ -137,7 +137,7 @@ class ScratchSpace:
         size_bytes = part.byte_count
         if not self.is_mapped:
             self.account.note(size_bytes)
-        elif not self.account.grow(size_bytes):
+        elif size_bytes and not self.account.grow(size_bytes):
             message = f"{self.name} needs {size_bytes:,} bytes more on the device, which the budget does not hold"
             raise RoomWantedError(self.name, size_bytes, message)
         try:

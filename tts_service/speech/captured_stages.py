@@ -120,7 +120,7 @@ class CapturedStages:
 
     def _capture_tokens(self, leased: Modules) -> None:
         t3, memory = leased[T3], self._memory
-        if self._pages is None:
+        if self._pages is None:  # If room has to be made for what follows, this is not taken again.
             self._pages = memory.pages(PageShape.of(t3), running_dtype(t3), self._slots)
         self._t3 = CapturedT3(
             model=self._model,
