@@ -133,7 +133,7 @@ class CapturedRig:
     def _memory(self) -> tuple[Any, tuple[ScratchSpace, ...]]:
         if self._device.type == "cuda":
             return stage_memory(self._arenas)
-        return stage_memory(self._arenas, recorder=FakeRecorder, most_bytes=FAKE_MOST_BYTES)
+        return stage_memory(self._arenas, recorder=FakeRecorder, late_recorder=FakeRecorder, most_bytes=FAKE_MOST_BYTES)
 
     def __repr__(self) -> str:
         return f"<CapturedRig of {self.model} | {self.cycles} cycles | {self._hog!r}>"

@@ -28,12 +28,13 @@ from benchmarks.captured_rig import VOICE, CapturedRig, speech_of, spoken_module
 from benchmarks.long_weights import long_folder
 from benchmarks.product_speech import TEXT, product_config
 from tts_service.config import Precisions
-from tts_service.machine import fix_kernels, open_device, settle_libraries
+from tts_service.machine import fix_kernels, open_device
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.loading import ModelWeights, open_weights
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
+from tts_service.process_settings import settle_libraries
 from tts_service.running_forms import running_forms
 from tts_service.speech.mel import MelState, with_tokens
 from tts_service.speech.random_source import CounterRandom

@@ -26,7 +26,7 @@ from benchmarks.device_memory import MIB, DeviceMemory
 from benchmarks.host_memory import host_bytes
 from benchmarks.scratch_moves import SCRATCH, Bench
 from benchmarks.varied_work import GRAPH_WORK, Mixed, run_varied_kernels
-from tts_service.machine import settle_libraries
+from tts_service.process_settings import settle_libraries
 from tts_service.residency.cuda_driver import context_limits, lower_context_limits
 from tts_service.types import ModuleName
 

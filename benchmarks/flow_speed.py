@@ -29,9 +29,10 @@ import torch
 
 from benchmarks.cuda_graphs import CudaGraphs
 from benchmarks.flow_networks import Case, case_of, device_ms, random_flow, times_ms
-from tts_service.machine import settle_libraries
+from benchmarks.flow_together import together, whole
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.running_form import packed
+from tts_service.process_settings import settle_libraries
 from tts_service.speech.captured.flow_buckets import FlowBuckets
 from tts_service.speech.captured.flow_decode import FlowDecode, solver_tables
 from tts_service.speech.captured.flow_device_operations import DeviceOperations
@@ -194,7 +195,7 @@ def _upstream(flow: Any, case: Case) -> None:
 
 def noise(lab: Lab) -> None:
     """Compare the noise in one graph with the eager one: how many bits differ, and how long it takes."""
-    stage, random = CapturedNoise(lab.graphs(), frames=1152), CounterRandom(seed=5, segment=2, device=lab.device)
+    stage, random = CapturedNoise(lab.graphs(), frames=1216), CounterRandom(seed=5, segment=2, device=lab.device)
     with torch.inference_mode():
         stage.capture()
         drawn, eager = (partial(each, random, 500, 86, 60) for each in (stage.drawn, mel_noise))
@@ -255,7 +256,7 @@ def _print_kernels(name: str, work: Callable[[], None], lab: Lab, *, replays: in
         print(f"   {taken / replays:8.1f} us {count / replays:4.0f} x {taken / count:6.2f}  {each.key[:100]}")
 
 
-SECTIONS: Final = (equality, steps, begins, memory, noise, decodes, profile)
+SECTIONS: Final = (equality, steps, begins, memory, noise, decodes, together, whole, profile)
 
 
 def main() -> None:

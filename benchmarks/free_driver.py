@@ -108,6 +108,11 @@ class FreeEvent:
     def __repr__(self) -> str:
         return f"<FreeEvent at {self._end_seconds}>"
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it is later."""
+        return time.monotonic() >= self._end_seconds
+
     def wait(self) -> None:
         """Sleep until then."""
         self._driver.waited()

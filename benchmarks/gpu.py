@@ -118,8 +118,8 @@ def main() -> int:
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             failed[part.name] = str(error)
             console.print(f"[red]{part.name} failed[/red]: {error}", highlight=False, markup=False)
-        _keep(options, rows_of(_with_earlier(found, options.out)))
-    rows = rows_of(_with_earlier(found, options.out))
+        _keep(options, rows_of(_with_earlier(found, options)))
+    rows = rows_of(_with_earlier(found, options))
     _print(rows, device=_device(options))
     for name in skipped:
         console.print(f"{name}: only on a GPU")
@@ -185,10 +185,9 @@ def _run(part: Part, folder: Path) -> Any:
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def _with_earlier(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _with_earlier(found: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return what was found now, and by earlier runs what was not asked for in this one."""
-    parts = ("moves", "t3", "plain", *(name for model in MODELS for name in (f"upstream_{model}", model.value)))
-    files = {name: _file(name, folder) for name in parts if name not in found}
+    files = {part.name: _file(part.name, options.out) for part in parts_of(options) if part.name not in found}
     earlier = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
     return earlier | found
 

@@ -32,7 +32,6 @@ from benchmarks.restless import restless
 from benchmarks.spread import spread_of
 from benchmarks.unnoticed_moves import Many
 from tests.fakes.fake_device import FakeDevice
-from tts_service.__main__ import SWITCH_SECONDS
 from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.config import ServiceConfig
@@ -41,6 +40,7 @@ from tts_service.control_socket import ControlSocket
 from tts_service.event_log import configure_logging
 from tts_service.metrics_residency import MoveMetrics
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.process_settings import SWITCH_SECONDS
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.capture_gate import CaptureGate
 from tts_service.residency.governance import Governance

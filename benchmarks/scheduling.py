@@ -10,17 +10,15 @@ and in batches; and the shipped order without admission.
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from benchmarks.scheduling_contenders import ByDeadline, Contender, FirstCome, Rules
+from benchmarks.scheduling_contenders import ByDeadline, Contender, FirstCome
 from benchmarks.scheduling_outcome import Outcome, mean, quantile
 from benchmarks.scheduling_sessions import Arrival, Manner
 from benchmarks.scheduling_stories import beside, files, spread, steady
 from benchmarks.scheduling_world import World
 from tts_service.scheduling.costs import Figures
 from tts_service.scheduling.figures import H100_ENGLISH, H100_TURBO
-from tts_service.scheduling.sound_batches import BatchLimits
-from tts_service.scheduling.work import Work
 
 SECONDS = 25.0
 Make = Callable[[], Contender]
@@ -57,17 +55,6 @@ def in_batches() -> Contender:
     return FirstCome(at_once=8, name="first come, batches of 8")
 
 
-def sounding_together() -> Contender:
-    """Return the scheduler where waveforms are made eight at once, and decodes sixteen."""
-    batch = BatchLimits(sounding=8, together=16, under_way=32)
-    return ByDeadline(Rules(batch=batch), admits=False, name="by deadline, sound batched")
-
-
-def with_sound_batched(figures: Figures) -> Figures:
-    """Return figures for waveforms of which eight cost three times one, like decodes: not measured."""
-    return replace(figures, curves={**figures.curves, Work.SOUND: ((1, 0.005), (8, 0.015))})
-
-
 def rows() -> list[Row]:
     """Return all runs of the table."""
     found = [
@@ -90,6 +77,11 @@ def rows() -> list[Row]:
         for make in (in_batches, unguarded, shipped)
     ]
     found += [
+        Row(story=f"English, {count} read sentences", figures=H100_ENGLISH, make=unguarded, arrivals=arrivals)
+        for count in (32, 64)
+        for arrivals in [spread(count, manner=Manner.SENTENCES)]
+    ]
+    found += [
         Row(story="English, 16 files", figures=H100_ENGLISH, make=unguarded, arrivals=files(16)),
         Row(
             story="English, 32 talk, 8 files",
@@ -102,6 +94,8 @@ def rows() -> list[Row]:
         Row(story="Turbo, 140 talk", figures=H100_TURBO, make=make, arrivals=spread(140))
         for make in (in_batches, unguarded)
     ]
+    many = spread(200, manner=Manner.SENTENCES, over_seconds=20.0)
+    found += [Row(story="Turbo, 200 read sentences", figures=H100_TURBO, make=unguarded, arrivals=many, seconds=35.0)]
     return found
 
 
@@ -172,8 +166,6 @@ def _print_capacities() -> None:
     for name, figures, high in (("English", H100_ENGLISH, 112), ("Turbo", H100_TURBO, 320)):
         for make in (one_by_one, in_batches, unguarded):
             print(f"  {name}, {make().name}: {capacity(figures, make, 1, high, 2)}")
-        batched = capacity(with_sound_batched(figures), sounding_together, 1, high, 2)
-        print(f"  {name}, {sounding_together().name}, if eight cost three times one: {batched}")
 
 
 if __name__ == "__main__":

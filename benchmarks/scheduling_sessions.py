@@ -30,8 +30,14 @@ class Manner(Enum):
     """One text without end: whoever listens hears speech all the time."""
     TURNS = "turns"
     """Turns of a conversation: text comes word by word, some are interrupted, between two somebody else speaks."""
+    SENTENCES = "sentences"
+    """One text of a few sentences after the other, as `benchmarks.load` has them: every few seconds a first sound."""
     FILE = "file"
     """A text of five minutes that nobody listens to yet."""
+
+
+WRITTEN = (Manner.TURNS, Manner.SENTENCES)
+"""Whose text comes word by word."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ class SimulatedSession:
         words = 0.0
         for tokens in self._sentences():
             words += tokens / TOKENS_PER_SECOND * SPOKEN_WORDS_PER_SECOND
-            ready_at = now + words / WORDS_PER_SECOND if self.arrival.manner is Manner.TURNS else now
+            ready_at = now + words / WORDS_PER_SECOND if self.arrival.manner in WRITTEN else now
             self.coming.append(Segment(key=next(self._keys), ready_at=ready_at, tokens=tokens))
 
     def _sentences(self) -> list[int]:
@@ -118,15 +124,21 @@ class SimulatedSession:
                 count = 200
             case Manner.TURNS:
                 count = self._random.randint(1, 4)
+            case Manner.SENTENCES:
+                count = max(1, round(self._random.lognormvariate(0.4, 0.6)))
             case Manner.FILE:
                 count = 60
         return [self._sentence() for _ in range(count)]
 
     def _sentence(self) -> int:
+        if self.arrival.manner is Manner.SENTENCES:
+            return int(min(max(self._random.lognormvariate(4.6, 0.35), 20), 165))
         return int(min(max(self._random.lognormvariate(4.7, 0.5), 20), 450))
 
     def pause_seconds(self) -> float:
         """Return how long the other side speaks before the next turn."""
+        if self.arrival.manner is Manner.SENTENCES:
+            return 0.0
         return 1.0 + self._random.expovariate(1 / 4.0)
 
     def interrupted_after(self) -> float | None:

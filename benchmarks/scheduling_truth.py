@@ -1,8 +1,8 @@
 """What work really takes on the simulated device, which the scheduler has to find out.
 
 Costs follow the figures, with what they leave out: a decode costs more the longer its segment is already (context of up
-to 250 tokens is decoded again), a batch is as long as its longest chunk, measurements scatter, and now and then one
-takes four times as long.
+to 250 tokens is decoded again), a batch is as long as its longest chunk, half of a chunk's sound grows with its length,
+measurements scatter, and now and then one takes four times as long.
 """
 
 import random
@@ -14,6 +14,8 @@ from tts_service.scheduling.work import Work
 
 PROMPT_TOKENS, CONTEXT_TOKENS, USUAL_TOKENS = 250, 250, 278
 """A voice of 10 s; what is decoded again; and the length that the figures are for (556 frames)."""
+SOUNDING_TOKENS, GROWING_SHARE = 30, 0.5
+"""What the figures for sound are for, and how much of it grows with the tokens."""
 SCATTER, ODD_SHARE, ODD_TIMES = 0.05, 0.001, 4.0
 
 
@@ -26,10 +28,13 @@ class Truth:
     grows_with_length: bool = True
 
     def seconds(self, work: Work, size: int, lengths: Sequence[int] = ()) -> float:
-        """Return what work takes alone; `lengths` are the tokens of each chunk and its context."""
+        """Return what work takes alone; `lengths` are the tokens of each chunk, and of its context if it is decoded."""
         curve = self.figures.curves[work]
         if work in {Work.ENCODE, Work.SOLVE} and self.grows_with_length and lengths:
             seconds = self._long(work, size, max(lengths))
+        elif work is Work.SOUND and self.grows_with_length and lengths:
+            longer = sum(lengths) / len(lengths) / SOUNDING_TOKENS - 1.0
+            seconds = on_curve(curve, size) * (1.0 + GROWING_SHARE * longer)
         else:
             seconds = on_curve(curve, size)
         odd = ODD_TIMES if self.random.random() < ODD_SHARE else 1.0

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from benchmarks.scheduling_sessions import CHUNKS_WAITING, Segment, SimulatedSession
-from tts_service.scheduling.costs import Costs
-from tts_service.scheduling.deadlines import Promise, sound_due_at, tokens_due_at
+from tts_service.scheduling.costs import Costs, decode_seconds
+from tts_service.scheduling.deadlines import Promise, sound_due_at
 from tts_service.scheduling.work import ChunkState, ChunkWork, Priority, TokenWork
 
 
@@ -69,4 +69,4 @@ class View:
         due = self._due(session, session.making[0])
         if due == math.inf:
             return due
-        return tokens_due_at(due + session.audible_before(segment), self.costs, self.chunks)
+        return due + session.audible_before(segment) - decode_seconds(self.costs, self.chunks)

@@ -16,7 +16,7 @@ from benchmarks.scheduling_contenders import Contender
 from benchmarks.scheduling_lanes import Job, Lanes
 from benchmarks.scheduling_outcome import Outcome
 from benchmarks.scheduling_reception import Reception
-from benchmarks.scheduling_sessions import Arrival, Manner, Segment, SimulatedSession
+from benchmarks.scheduling_sessions import WRITTEN, Arrival, Segment, SimulatedSession
 from benchmarks.scheduling_truth import CONTEXT_TOKENS, Truth
 from benchmarks.scheduling_views import Head, View
 from tts_service.scheduling.capacity import Crowd, Standing, standing_of
@@ -152,7 +152,7 @@ class World:
             self._at(when, lambda: self._order_and_wake(key))
 
     def _turn_over(self, session: SimulatedSession) -> None:
-        if session.arrival.manner is Manner.TURNS and not session.making and not session.coming:
+        if session.arrival.manner in WRITTEN and not session.making and not session.coming:
             when = self._now + session.lead_seconds(self._now) + session.pause_seconds()
             self._at(when, lambda: self._begin_turn(session.key))
         elif session.coming:
@@ -216,7 +216,8 @@ class World:
 
     def _batch(self, batch: SoundBatch) -> None:
         heads = {key: self._heads[key] for key in batch.keys}
-        lengths = [self._length(key) for key in batch.keys]
+        length = self._new_tokens if batch.work is Work.SOUND else self._length
+        lengths = [length(key) for key in batch.keys]
         seconds = self._truth.seconds(batch.work, len(batch.keys), lengths)
         if batch.work is Work.SOLVE:
             self.outcome.steps.append(len(batch.keys))
@@ -228,9 +229,11 @@ class World:
 
         self._run_job(1, batch.work, len(batch.keys), seconds, done)
 
+    def _new_tokens(self, key: int) -> int:
+        return self._sessions[key].making[0].chunks[0]
+
     def _length(self, key: int) -> int:
-        segment = self._sessions[key].making[0]
-        return min(CONTEXT_TOKENS, segment.sounded) + segment.chunks[0]
+        return min(CONTEXT_TOKENS, self._sessions[key].making[0].sounded) + self._new_tokens(key)
 
     def _went_on(self, key: int, head: Head, work: Work) -> None:
         match work:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import psutil
 
-from benchmarks.host_memory import host_bytes
 from benchmarks.reference_tone import write_reference
 from benchmarks.trace_window import Worked, trace_window
 from greenroom.memory.v1 import residency_pb2, residency_pb2_grpc
@@ -19,6 +19,8 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 
 MIB: Final = 1 << 20
 TRACE_SECONDS: Final = 60.0
+HOST_FIGURES: Final = {"VmRSS": "Pss", "RssAnon": "Pss_Anon", "RssFile": "Pss_File", "RssShmem": "Pss_Shmem"}
+"""What is told, and where a process's share of it stands."""
 
 
 class ServedModel:
@@ -67,14 +69,24 @@ class ServedModel:
         return found
 
     def _host_mib(self) -> dict[str, float]:
-        """Return the process's host memory: its peak, and what it is made of (libraries are `RssFile`)."""
-        wanted = ("VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem")
-        return {name: host_bytes(name, self.both.service.pid) / MIB for name in wanted}
+        """Return the host memory of all the service's processes: its peak, and what it is made of.
+
+        What they share counts once (the kernel's proportional sets); each one's own peak counts as if all came at the
+        same time. Libraries are `RssFile`, masters `RssShmem` where the engine has a process of its own.
+        """
+        root = psutil.Process(self.both.service.pid)
+        found = dict.fromkeys(("VmHWM", *HOST_FIGURES), 0.0)
+        for each in (root, *root.children(recursive=True)):
+            status, shares = _kib(each.pid, "status"), _kib(each.pid, "smaps_rollup")
+            for name, share in HOST_FIGURES.items():
+                found[name] += shares[share] / 1024
+            found["VmHWM"] += (shares["Pss"] + status["VmHWM"] - status["VmRSS"]) / 1024
+        return found
 
     def usage(self) -> dict[str, Any]:
         """Return what the service says that it holds of the device, in MiB, and its modules' moves, in milliseconds."""
         report = self.both.residency()
-        device = {field.name: value / MIB for field, value in report.device.ListFields()}
+        device = {field.name: value / MIB for field, value in report.device.ListFields() if isinstance(value, int)}
         return {
             "device": device,
             "modules": {
@@ -133,3 +145,9 @@ class ServedModel:
                 model=self.model.value, voice=voice, language="en", sampling=sampling, pacing=pb.PACING_NONE
             )
         )
+
+
+def _kib(pid: int, file: str) -> dict[str, int]:
+    """Return the sizes that a file of a process tells."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/{file}").read_text(encoding="ascii").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if words[-1] == "kB"}

@@ -3,8 +3,7 @@
     python -m benchmarks.sound_speed                             on a GPU, at full size
     python -m benchmarks.sound_speed --device cpu --size tiny    the same way, only to see that it runs
 
-Weights are random, planted so that waveforms are half of full scale. Each part stands alone: one that fails prints why,
-and the next one begins. `--out FILE` keeps the figures, `--only PART,PART` takes some.
+Weights are random, planted so that waveforms are half of full scale. A part that fails prints why, and the next begins.
 """
 
 import argparse
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.cuda_graphs import CudaGraphs
+from benchmarks.sound_together import together
 from tests.fakes.tiny_s3gen import plant_vocoder, randomised
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.s3gen_network import MEL_BANDS, build_vocoder
@@ -31,7 +31,8 @@ from tts_service.speech.captured.graphs import EagerGraphs, Graphs
 from tts_service.speech.captured.marks_stage import BATCH_WINDOWS, SPAN_SAMPLES, CapturedEncoder, MarkWindow
 from tts_service.speech.captured.marks_stream import CapturedMarks
 from tts_service.speech.captured.marks_windows import WINDOW_SAMPLES
-from tts_service.speech.captured.vocoder_stage import FRAME_BUCKETS, CapturedVocoder
+from tts_service.speech.captured.vocoder_shapes import FRAME_BUCKETS, WindowShape
+from tts_service.speech.captured.vocoder_stage import CapturedVocoder
 from tts_service.speech.leading_silence import LeadingSilence
 from tts_service.speech.random_source import CounterRandom
 from tts_service.speech.waveform import WaveformState, sound
@@ -44,8 +45,7 @@ AHEAD_FRAMES: Final = 8
 WARM: Final = 3
 """Calls before the first that counts."""
 
-Figures = dict[str, Any]
-"""Figures by name, with their units in it."""
+Figures = dict[str, Any]  # By name, with their units in it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,8 @@ def times(lab: Lab) -> Figures:
     found: Figures = {}
     for frames in FRAME_BUCKETS:
         mel = lab.mel(frames)
-        row = {name: milliseconds(lab, each._captured[frames])[0] for name, each in lab.vocoders.items()}  # noqa: SLF001  # What is measured.
+        ways, shape = lab.vocoders.items(), WindowShape(1, frames)
+        row = {name: milliseconds(lab, each._captured[shape])[0] for name, each in ways}  # noqa: SLF001  # What is measured.
         row["sound"], row["sound_p99"] = milliseconds(lab, partial(_whole, lab, lab.vocoder.sound, mel))
         row["eager"] = milliseconds(lab, partial(_whole, lab, sound, mel))[0]
         row["upstream"] = milliseconds(lab, partial(lab.network.inference, speech_feat=mel[None]))[0]
@@ -279,9 +280,9 @@ def kernels(lab: Lab) -> Figures:
     """Return the milliseconds of the fifteen kernels that take the most of one replay, with their counts."""
     if lab.device.type != "cuda":
         return {}
-    works: Figures = {f"{each} frames": lab.vocoder._captured[each] for each in (96, 24)}  # noqa: SLF001  # Profiled.
+    works: Figures = {f"{each} frames": lab.vocoder._captured[WindowShape(1, each)] for each in (96, 24)}  # noqa: SLF001  # Profiled.
     found: Figures = {}
-    for name, work in (works | {"watermark": lab.marker._replay}).items():  # noqa: SLF001  # The same.
+    for name, work in (works | {"watermark": lab.marker._replays[BATCH_WINDOWS]}).items():  # noqa: SLF001  # The same.
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             work()
             _wait(lab.device)
@@ -293,7 +294,7 @@ def kernels(lab: Lab) -> Figures:
     return found
 
 
-PARTS: Final = {each.__name__: each for each in (equal, bits, times, marks, chain, kernels)}
+PARTS: Final = {each.__name__: each for each in (equal, bits, times, marks, chain, together, kernels)}
 
 if __name__ == "__main__":
     main()

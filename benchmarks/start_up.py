@@ -146,6 +146,8 @@ def _service_command(options: argparse.Namespace, folder: str) -> list[str]:
         *("--model", options.model.value, "--weights", str(options.folder), "--device", options.device),
         *("--speech-address", "127.0.0.1:0", "--control-socket", f"{folder}/control.sock", "--log-format", "json"),
         *("--trace", f"{folder}/trace.json"),
+        # All in one process, whose memory is watched.
+        *("--set", "engine.process=same"),
     ]
 
 

@@ -79,8 +79,6 @@ def main() -> int:
     except (DemoFailedError, NotReadyError) as error:
         console.print(f"[red]✗ {error}[/red]")
         return 1
-    except KeyboardInterrupt:
-        return 130
     console.print(f"[green]✓[/green] everything held; listen to {spoken[0].path} and {spoken[1].path}")
     return 0
 

@@ -28,6 +28,17 @@ class NotReadyError(Exception):
     """A process did not come up; the message holds the end of its log."""
 
 
+class Interrupted(SystemExit):
+    """Ctrl-C; who does not catch it ends with the status by which shells know that.
+
+    It is no KeyboardInterrupt: Python 3.11 remembers one that came while it executed a string, as importing a
+    dataclass does, and then ends a command run with `-m` by SIGINT at its very end, even if the command caught it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(SIGNAL_STATUS + signal.SIGINT)
+
+
 class Process:
     """One process and its log."""
 
@@ -130,7 +141,7 @@ def wait_governed(daemon: Process, control_socket: Path) -> None:
 
 
 def end_on_signals() -> None:
-    """Turn SIGTERM and SIGHUP into SystemExit, Ctrl-C into KeyboardInterrupt, so that `finally` blocks run.
+    """Turn SIGTERM and SIGHUP into SystemExit, Ctrl-C into Interrupted, so that `finally` blocks run.
 
     Children have process groups of their own: nobody else ends them when a command is told to end. A second
     signal does not break into the blocks. One that is ignored, as under nohup, stays ignored.
@@ -140,7 +151,7 @@ def end_on_signals() -> None:
         for each in ENDING_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         if number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Interrupted
         sys.exit(SIGNAL_STATUS + number)
 
     for number in ENDING_SIGNALS:

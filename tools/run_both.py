@@ -14,7 +14,7 @@ from rich.console import Console
 from memory_daemon.config import load_config as load_daemon_config
 from memory_daemon.errors import StartupError as DaemonStartupError
 from tools.both import LOADING_SECONDS, engine_env
-from tools.process import NotReadyError, Process, end_on_signals, wait_governed, wait_serving
+from tools.process import Interrupted, NotReadyError, Process, end_on_signals, wait_governed, wait_serving
 from tts_service.config import ServiceConfig, load_config, xdg_dir
 from tts_service.control_socket import default_control_socket
 from tts_service.errors import StartupError
@@ -42,7 +42,7 @@ def main() -> int:
     end_on_signals()
     try:
         return _main()
-    except KeyboardInterrupt:
+    except Interrupted:
         return 0
 
 

@@ -5,24 +5,20 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 import uvloop
 
 from tts_service.config import ModelChoice, ServiceConfig, load_config
 from tts_service.control_socket import default_control_socket
+from tts_service.engine_place import has_own_process
 from tts_service.errors import StartupError
 from tts_service.event_log import configure_logging
-from tts_service.machine import fix_kernels, settle_libraries
-from tts_service.service import VERSION, run_service
-from tts_service.settings_listing import assigned_settings, effective_settings, merged, settings_help
+from tts_service.process_settings import SWITCH_SECONDS, settle_libraries
+from tts_service.settings_listing import EffectiveSetting, assigned_settings, effective_settings, merged, settings_help
+from tts_service.version import VERSION
 
 STARTUP_FAILED = 1
 BAD_SETTINGS = 2
-
-SWITCH_SECONDS = 0.0005
-"""How long a thread keeps Python's lock while others want it. Steps of a stream wake up between long pieces of Python:
-beside one busy thread they came 0.8 ms late instead of 7 with Python's own 5 ms, at no cost that could be measured."""
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
@@ -103,13 +99,30 @@ def _serve(path: Path | None, named: dict[str, Any], assignments: list[str]) -> 
         raise typer.Exit(BAD_SETTINGS) from None
     try:
         configure_logging(config)
-        fix_kernels()
         sys.setswitchinterval(SWITCH_SECONDS)
-        torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
-        uvloop.run(run_service(config, settings))
+        if has_own_process(config):
+            _run_front(config, settings)
+        else:
+            _run_all(config, settings)
     except StartupError as error:
         typer.echo(f"tts-service: {error}", err=True)
         raise typer.Exit(STARTUP_FAILED) from None
+
+
+def _run_front(config: ServiceConfig, settings: tuple[EffectiveSetting, ...]) -> None:
+    """Run a front end that imports nothing of the engine's, with the engine beside it."""
+    from tts_service.front import run_front  # noqa: PLC0415  # Either this or the engine, which takes seconds.
+
+    uvloop.run(run_front(config, settings))
+
+
+def _run_all(config: ServiceConfig, settings: tuple[EffectiveSetting, ...]) -> None:
+    """Run everything in this process."""
+    from tts_service.machine import settle_computing  # noqa: PLC0415  # As above.
+    from tts_service.service import run_service  # noqa: PLC0415
+
+    settle_computing()
+    uvloop.run(run_service(config, settings))
 
 
 def _stand_ins(config: ServiceConfig) -> dict[str, object]:

@@ -2,42 +2,43 @@
 
 import os
 import time
+from collections.abc import Collection
 
 from tts_service.api.admissions import Admissions, AdmissionWatch
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech_load import SpeechLoad
 from tts_service.config import ModelChoice, ServiceConfig
-from tts_service.engine_parts import EngineParts
 from tts_service.scheduling.admission import AdmissionLimits
 from tts_service.scheduling.capacity import Usage
 from tts_service.scheduling.figures import H100_ENGLISH, H100_TURBO
 from tts_service.scheduling.utilisation import Machine, Part, on_cpu, on_device
 from tts_service.scheduling.work import Together
 
-TOGETHER = Together(segments=1, chunks=1)
-"""What the engine computes at once: sessions take turns."""
+TOGETHER = Together(segments=32, chunks=8)
+"""What the engine computes at once on a GPU."""
 
 HYSTERESIS = 0.03
 """How far below `full` the door opens again: about one session of thirty."""
 
 
-def speech_load(config: ServiceConfig, parts: EngineParts, *, together: Together = TOGETHER) -> SpeechLoad:
-    """Return what measures speech, with the figures that suit the engine to begin with.
+def speech_load(
+    config: ServiceConfig, *, on_gpu: bool, models: Collection[str], together: Together = TOGETHER
+) -> SpeechLoad:
+    """Return what measures speech with these models, with the figures that suit the engine to begin with.
 
     A GPU has a thread a lane. On a CPU all steps share `workers` threads, of which no more count than there are cores.
     """
     threads = min(config.workers, len(os.sched_getaffinity(0)))
-    on_gpu = parts.device.type == "cuda"
     return SpeechLoad(
-        _device(parts, together) if on_gpu else on_cpu(threads),
+        _device(models, together) if on_gpu else on_cpu(threads),
         threads={Part.TOKENS: 1, Part.SOUND: 1} if on_gpu else {Part.SOUND: threads},
         clock=time.monotonic,
         listening_share=config.admission.listening_share,
     )
 
 
-def _device(parts: EngineParts, together: Together) -> Machine:
-    figures = H100_TURBO if ModelChoice.TURBO.value in parts.models else H100_ENGLISH
+def _device(models: Collection[str], together: Together) -> Machine:
+    figures = H100_TURBO if ModelChoice.TURBO.value in models else H100_ENGLISH
     return on_device(figures, together, Usage())
 
 

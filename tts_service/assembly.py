@@ -1,23 +1,19 @@
 """Puts the parts of the engine together to what serves: modules under residency, speech over the engine."""
 
-import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import structlog
 import torch
 
-from tts_service.api.admissions import Admissions
-from tts_service.api.sessions import Sessions
-from tts_service.api.speech import SpeechService, SpeechSettings
-from tts_service.api.speech_watch import SpeechWatch
-from tts_service.api.voice_upload import VoiceUploadLimits, VoiceUploads
-from tts_service.api.watermark_detection import Detection, DetectionLimits
-from tts_service.config import Limits, Residency, RestTier, ServiceConfig
+from tts_service.config import Residency, RestTier, ServiceConfig
 from tts_service.engine import Engine, OnStep
 from tts_service.engine_parts import EngineParts
 from tts_service.errors import ServiceError
+from tts_service.loops import Pace
 from tts_service.machine import free_memory_of, mover_for, tiers_of
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.renderer import LocalSpeech
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.housekeeper import NoScratch, Resources
 from tts_service.residency.manager import ResidencyManager
@@ -25,9 +21,13 @@ from tts_service.residency.move_notes import OnMove
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.residency.types import Tier
 from tts_service.residency.upkeep import StaticMarks, Upkeep, check_marks
+from tts_service.scheduling.figures import H100_ENGLISH, H100_TURBO
+from tts_service.scheduling.token_rests import RestLimits
 from tts_service.spans import NO_SPANS, SpanLog
-from tts_service.speech.session_limits import SessionLimits
+from tts_service.speech_parts import SpeechParts
 from tts_service.types import ModuleName
+from tts_service.voice_making import VoiceMaker
+from tts_service.watermark_search import WatermarkSearch
 from tts_service.workers import Workers
 
 _log = structlog.get_logger(__name__)
@@ -112,73 +112,31 @@ def engine_of(
         prefetches=config.residency.prefetch,
         spans=spans,
         on_step=on_step,
+        pace=pace_for(parts, config.residency),
     )
 
 
-def speech_service(
-    config: ServiceConfig,
-    parts: EngineParts,
-    engine: Engine,
-    *,
-    version: str,
-    sessions: Sessions,
-    executors: Executors,
-    admissions: Admissions | None = None,
-    watch: SpeechWatch | None = None,
-) -> SpeechService:
-    """Return the servicer of speech."""
-    return SpeechService(
-        engine=engine,
-        offer=parts.offer,
-        sessions=sessions,
-        admissions=admissions,
-        settings=_settings(config, version),
-        detection=_detection(config.limits, engine, executors.detections),
-        clock=time.monotonic,
-        voices=_voice_uploads(config.limits, engine, parts, executors.voices),
-        watch=watch,
+def speech_parts(config: ServiceConfig, parts: EngineParts, engine: Engine, executors: Executors) -> SpeechParts:
+    """Return what speech asks of an engine of this process."""
+    makes = None
+    if parts.voices is not None:
+        makes = VoiceMaker(engine, parts.voices, rules=parts.voice_rules, executor=executors.voices)
+    search = WatermarkSearch(engine, max_seconds=config.limits.detect_seconds, executor=executors.detections)
+    return SpeechParts(engine=LocalSpeech(engine), offer=parts.offer, searches=search, makes=makes)
+
+
+def pace_for(parts: EngineParts, settings: Residency) -> Pace | None:
+    """Return how sessions share a GPU; on a CPU threads serve all lanes, and there is nothing to share.
+
+    Estimates begin with an H100's costs and follow what is measured.
+    """
+    if parts.device.type != "cuda":
+        return None
+    return Pace(
+        figures=H100_TURBO if ChatterboxModel.TURBO.value in parts.models else H100_ENGLISH,
+        rests=RestLimits(after_seconds=settings.offload_after_seconds) if settings.offload_paused else None,
     )
 
 
 def _rest_tiers(settings: Residency) -> dict[ModuleName, Tier]:
     return {ModuleName(name): Tier[tier.name] for name, tier in settings.rest.items() if tier is not RestTier.AUTO}
-
-
-def _settings(config: ServiceConfig, version: str) -> SpeechSettings:
-    limits = config.limits
-    return SpeechSettings(
-        service_name=config.name,
-        version=version,
-        limits=SessionLimits(
-            utterance_text_bytes=limits.utterance_text_bytes,
-            waiting_utterances=limits.waiting_utterances,
-            waiting_flushes=limits.waiting_flushes,
-            idle_timeout_seconds=limits.idle_timeout_seconds,
-        ),
-        max_buffer_delay_seconds=limits.max_buffer_delay_seconds,
-        max_audio_ahead_seconds=limits.max_audio_ahead_seconds,
-        log_text=config.log_text,
-        client_key=config.admission.client_key,
-    )
-
-
-def _detection(limits: Limits, engine: Engine, executor: Executor) -> Detection:
-    bounds = DetectionLimits(
-        seconds=limits.detect_seconds, bytes=limits.detect_bytes, upload_seconds=limits.idle_timeout_seconds
-    )
-    places = Sessions(limit=limits.detections, clock=time.monotonic)
-    return Detection(engine, bounds, places=places, executor=executor)
-
-
-def _voice_uploads(limits: Limits, engine: Engine, parts: EngineParts, executor: Executor) -> VoiceUploads | None:
-    if parts.voices is None:
-        return None
-    return VoiceUploads(
-        engine,
-        parts.offer,
-        parts.voices,
-        rules=parts.voice_rules,
-        limits=VoiceUploadLimits(bytes=limits.voice_bytes, upload_seconds=limits.idle_timeout_seconds),
-        places=Sessions(limit=limits.voice_uploads, clock=time.monotonic),
-        executor=executor,
-    )

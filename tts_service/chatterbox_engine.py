@@ -1,13 +1,14 @@
 """The parts of a service that speaks with one of Chatterbox's models: weights to modules, and what can be asked for."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import torch
 
+from tts_service.config import TogetherChoice
 from tts_service.engine_choice import EngineChoice
 from tts_service.engine_parts import EngineParts
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -23,19 +24,27 @@ from tts_service.models.chatterbox_catalog import LoadProgress, chatterbox_catal
 from tts_service.residency.arena_weights import ArenaWeights
 from tts_service.residency.device_tensors import DeviceTensors
 from tts_service.residency.scratch_space import ScratchSpace, scratch_spec
+from tts_service.scheduling.chunk_plans import plan_for
+from tts_service.scheduling.costs import Costs
+from tts_service.scheduling.figures import H100_ENGLISH, H100_TURBO
+from tts_service.scheduling.work import Together
 from tts_service.speech.captured_stages import CapturedStages
 from tts_service.speech.chatterbox_speech import ChatterboxSpeech, model_settings
-from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
+from tts_service.speech.mel_chunks import ChunkSchedule
+from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, VoiceFacts
 from tts_service.speech.stages import EagerStages, Stages
 from tts_service.speech.text_tokens import text_vocabulary
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.speech.voice_encoding import encoding_rules
 from tts_service.speech.voice_store import OwnVoice, VoiceStore
 from tts_service.stage_memory import stage_memory
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ
+from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, Priority
 
 DEFAULT_VOICE: Final = "default"
 """The id of the voice that a model's folder brings with it."""
+
+BESIDE_URGENT: Final = Together(segments=8, chunks=4)
+"""What is computed together where one of it is urgent: chunks grow as fast as that bears."""
 
 _DESCRIPTIONS: Final = {
     ChatterboxModel.ENGLISH: "Chatterbox: English, clones voices; liveliness and guidance can be set.",
@@ -57,10 +66,14 @@ def chatterbox_parts(
     progress: LoadProgress,
     brings: ArenaWeights | DeviceTensors | None = None,
     captured: bool = True,
+    together: TogetherChoice = TogetherChoice.WHEN_NEEDED,
+    offload_bytes: int = 0,
 ) -> EngineParts:
     """Return the parts; `progress` hears of every byte of a module that is loaded. Raises StartupError.
 
-    `brings` are what brings weights to a GPU. `captured` lets stages be CUDA graphs, if their addresses last.
+    `brings` are what brings weights to a GPU. `captured` lets stages be CUDA graphs, if their addresses last, and
+    `together` those for sound of several segments at once. `offload_bytes` of host memory are for keys and values of
+    utterances that stand still.
     """
     model, device = weights.layout.model, torch.device(choice.device)
     tokenizer = load_text_tokenizer(weights.folder, model)
@@ -71,7 +84,7 @@ def chatterbox_parts(
         own=_own_voices(weights, _ready(languages)),
         clock=time.time,
     )
-    stages, spaces = _stages(model, brings, captured=captured)
+    stages, spaces = _stages(model, brings, captured=captured, together=together, offload_bytes=offload_bytes)
     speech = ChatterboxSpeech(
         model,
         voices=voices,
@@ -79,6 +92,7 @@ def chatterbox_parts(
         vocabulary=text_vocabulary(t3_hyper_parameters(model, weights.size), model),
         device=device,
         stages=stages,
+        schedules=_schedules(model) if spaces else None,
     )
     return EngineParts(
         catalog=(*chatterbox_catalog(weights, cache_dir, progress=progress), *map(scratch_spec, spaces)),
@@ -93,7 +107,12 @@ def chatterbox_parts(
 
 
 def _stages(
-    model: ChatterboxModel, brings: ArenaWeights | DeviceTensors | None, *, captured: bool
+    model: ChatterboxModel,
+    brings: ArenaWeights | DeviceTensors | None,
+    *,
+    captured: bool,
+    together: TogetherChoice,
+    offload_bytes: int,
 ) -> tuple[Stages, tuple[ScratchSpace, ...]]:
     """Return how the stages compute, and the scratch memory that they need."""
     if brings is None or not captured:
@@ -101,8 +120,22 @@ def _stages(
     if not isinstance(brings, ArenaWeights):
         _log.warning("stages_not_captured", reason="weights come back to other addresses", consequence="slow speech")
         return EagerStages(), ()
-    memory, spaces = stage_memory(brings)
-    return CapturedStages(model, memory), spaces
+    memory, spaces = stage_memory(brings, company=together is not TogetherChoice.OFF, waiting_bytes=offload_bytes)
+    return CapturedStages(model, memory, company_late=together is TogetherChoice.WHEN_NEEDED), spaces
+
+
+def _schedules(model: ChatterboxModel) -> Callable[[SessionConfig], ChunkSchedule]:
+    """Return how utterances are cut on a GPU: by their class, and by figures that are the same in every process.
+
+    What was measured here would cut the same text one way today and another way tomorrow.
+    """
+    costs = Costs(figures=H100_TURBO if model is ChatterboxModel.TURBO else H100_ENGLISH)
+    plans = {
+        (priority, reproducible): plan_for(priority, costs, BESIDE_URGENT, reproducible=reproducible)
+        for priority in Priority
+        for reproducible in (False, True)
+    }
+    return lambda config: plans[config.priority, config.reproducible].schedule
 
 
 def model_facts(weights: ModelWeights, languages: Sequence[LanguageReadiness], *, reason: str) -> ModelFacts:

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tts_service.engine_settings import EngineSettings
 from tts_service.errors import StartupError
 from tts_service.types import Precision
 
@@ -67,6 +68,14 @@ class RestTier(StrEnum):
     DISK = "disk"
 
 
+class TogetherChoice(StrEnum):
+    """When the sound of several sessions is prepared to be made at once."""
+
+    AT_START = "at_start"
+    WHEN_NEEDED = "when_needed"
+    OFF = "off"
+
+
 class Residency(BaseModel):
     """Where modules may be."""
 
@@ -98,6 +107,15 @@ class Residency(BaseModel):
     )
     arenas: bool = Field(default=True, description="Keep each module at device addresses of its own.")
     captured: bool = Field(default=True, description="Compute with CUDA graphs where the device has them.")
+    offload_paused: bool = Field(
+        default=True, description="Let keys and values of utterances that nobody plays wait in host memory."
+    )
+    offload_bytes: int = Field(
+        1_073_741_824, ge=0, description="Locked host memory that they may take; beyond it they stay on the device."
+    )
+    offload_after_seconds: Seconds = Field(
+        2.0, description="How long a listener stands still before they leave; less while memory is short."
+    )
     aggressive_cleanup: bool = Field(
         default=False, description="Give back what allocators keep for use after every eviction and utterance."
     )
@@ -180,6 +198,10 @@ class ServiceConfig(BaseSettings):
     weights: str = Field("hub", min_length=1, description="hub, a folder, synthetic or synthetic:tiny.")
     download: bool = Field(default=False, description="Let the hub be asked for weights that its cache lacks.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N.")
+    together: TogetherChoice = Field(
+        TogetherChoice.WHEN_NEEDED,
+        description="Graphs for several sessions' sound at once: at_start, when_needed (when several speak) or off.",
+    )
     workers: int = Field(2, ge=1, le=64, description="Steps that compute at once.")
     drain_grace_seconds: Seconds = Field(10.0, description="After SIGTERM, to finish utterances.")
     log_format: Literal["console", "json"] = Field("console", description="How events are logged: console or json.")
@@ -194,6 +216,7 @@ class ServiceConfig(BaseSettings):
     admission: Admission = Field(Admission(), description="Who is let in to speak.")
     residency: Residency = Field(Residency(), description="Where modules may be.")
     precision: Precisions = Field(Precisions(), description="In which type modules compute.")
+    engine: EngineSettings = Field(EngineSettings(), description="Where the engine computes.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Whether and where Prometheus may scrape.")
 
     @property

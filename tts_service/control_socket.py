@@ -62,10 +62,12 @@ def default_control_socket(service_name: str, *, environment: Mapping[str, str] 
 class ControlSocket:
     """A path for the control socket, and the lock that makes it ours.
 
-    `take`, bind gRPC to `address`, `opened`; at the end `release`. Each raises StartupError with the way out.
+    `take`, bind gRPC to `address`, `opened`; at the end `release`. Each raises StartupError with the way out. With a
+    `lent_lock`, the lock is another process's, which holds on to it: its descriptor, inherited.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lent_lock: int | None = None) -> None:
+        self._lent_lock = lent_lock
         self._path = path.absolute()
         self._lock_path = self._path.with_name(f"{self._path.name}.lock")
         self._lock_descriptor: int | None = None
@@ -85,6 +87,12 @@ class ControlSocket:
         return self._lock_descriptor is not None
 
     @property
+    def lock_descriptor(self) -> int:
+        """The descriptor of the lock, while the path is ours, to be lent to a process of ours."""
+        assert self._lock_descriptor is not None
+        return self._lock_descriptor
+
+    @property
     def there(self) -> bool:
         """Whether what is at the path is the socket that was opened."""
         return self._inode is not None and _inode_of(self._path) == self._inode
@@ -99,7 +107,7 @@ class ControlSocket:
         assert not self.taken
         self._check_path()
         try:
-            self._lock_descriptor = self._lock()
+            self._lock_descriptor = self._lock() if self._lent_lock is None else os.dup(self._lent_lock)
             self._remove_stale()
         except OSError as error:
             self.release()

@@ -1,4 +1,4 @@
-"""Runs steps in worker threads under leases: the seam behind which computing may one day be a process of its own.
+"""Runs steps in worker threads under leases, or in the loops that several sessions share.
 
 A step is a function of its leased modules. Before it takes a worker, its modules are made ready, so that no worker
 waits for a restore while others could compute; the lease itself is then taken, and ended, inside the worker. A lane's
@@ -8,22 +8,29 @@ for the thread: a change of threads costs more than a short step.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
 from tts_service.abandonment import OnWait, abandonable
 from tts_service.errors import GreenroomError, Reason, ServiceError, StartupError
+from tts_service.lane_loop import LaneLoop, LoopParts
+from tts_service.late_steps import LateSteps
+from tts_service.listening import Place
+from tts_service.loops import Pace, lane_loops
+from tts_service.measured_costs import MeasuredCosts
 from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.manager import ResidencyManager
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechModel, Stage, UtteranceSpeech, next_stage
 from tts_service.step_turns import StepTurns
+from tts_service.steps_under_way import StepsUnderWay
 from tts_service.types import WATERMARK_ENCODER, ModuleName
+from tts_service.utterance_claim import UtteranceClaim
 from tts_service.workers import Workers
 
 Result = TypeVar("Result")
@@ -54,7 +61,8 @@ class StepWatch(Protocol):
 class Engine:
     """Where steps run. It knows modules by name and steps as functions; what they compute is not its business.
 
-    `models` are those that can be asked for, by id. With `prefetches`, modules are called before they are needed.
+    `models` are those that can be asked for, by id. With `prefetches`, modules are called before they are needed. With
+    a `pace`, lanes that have a thread each are scheduled over all sessions by when each will be missed, by `clock`.
     """
 
     def __init__(
@@ -67,6 +75,8 @@ class Engine:
         prefetches: bool = True,
         spans: SpanLog = NO_SPANS,
         on_step: OnStep = lambda _modules, _seconds: None,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.residency = residency
         self.prefetches = prefetches
@@ -76,13 +86,42 @@ class Engine:
         self._models = models
         self._restore_timeout_seconds = restore_timeout_seconds
         self._turns = StepTurns(residency.room.holds)
+        self.under_way = StepsUnderWay(time.monotonic)
+        self._loops: Mapping[Lane, LaneLoop] = {}
+        self.late = LateSteps()
+        if pace is not None:
+            parts = LoopParts(
+                workers=workers,
+                residency=residency,
+                lend=self._lent,
+                costs=MeasuredCosts(pace.figures, clock),
+                spans=spans,
+                on_step=on_step,
+                promise=pace.promise,
+                late=self.late,
+                clock=clock,
+                speech=frozenset[ModuleName]().union(*(step for each in models.values() for step in each.step_modules)),
+            )
+            self._loops = lane_loops(pace, parts)
 
-    async def advance(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch) -> None:
-        """Take a lane's next step, if it has one, and those after it as far as nothing speaks against it."""
+    async def advance(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch, place: Place | None = None) -> None:
+        """Take a lane's next step, if it has one, and those after it as far as nothing speaks against it.
+
+        Who has a `place` among others shares what can be shared with them.
+        """
         stage = next_stage(stages)
         if stage is None:
             return
         await self._ready(stage.modules, watch)
+        loop = self._loops.get(lane)
+        if place is not None and loop is not None and loop.serves(stages):
+            try:
+                await loop.serve(stages, watch, place, watch.on_wait)
+            except RoomWantedError:
+                # Room is made for a step of its own, below; the others go on without it.
+                pass
+            else:
+                return
         try:
             await self._in_worker(lane, stages, watch)
         except RoomWantedError as wanted:
@@ -93,6 +132,18 @@ class Engine:
                 await abandonable(waiting)
                 await self._ready(stage.modules, watch)
                 await self._in_worker(lane, stages, watch)
+
+    def release(self, stages: Sequence[Stage]) -> None:
+        """Have what these stages of an order hold on the device given back, now that it is over."""
+        own = [stage for stage in stages if stage.lane is Lane.TOKENS]
+        loop = self._loops.get(Lane.TOKENS)
+        if own and loop is not None:
+            loop.release(own)
+
+    def hurry(self) -> None:
+        """Have the lanes look again at who waits: somebody will be missed sooner than was thought."""
+        for loop in self._loops.values():
+            loop.nudge()
 
     async def _in_worker(self, lane: Lane, stages: Sequence[Stage], watch: StepWatch) -> None:
         await asyncio.wrap_future(self._workers.submit(lane, lambda: self._run_on(lane, stages, watch)))
@@ -140,7 +191,17 @@ class Engine:
 
     def _leased(self, modules: frozenset[ModuleName], step: Callable[[Modules], Result]) -> Result:
         with self.residency.lease(modules, timeout_seconds=self._restore_timeout_seconds) as leased:
+            return self._taken(step, leased)
+
+    def _taken(self, step: Callable[[Modules], Result], leased: Modules) -> Result:
+        with self.under_way.taking():
             return step(leased)
+
+    @contextmanager
+    def _lent(self, modules: frozenset[ModuleName]) -> Iterator[Modules]:
+        timeout_seconds = self._restore_timeout_seconds
+        with self.residency.lease(modules, timeout_seconds=timeout_seconds) as leased, self.under_way.taking():
+            yield leased
 
     def borrow(self, module: ModuleName, step: Callable[[Any], Result]) -> Result:
         """Run one step in this thread, under a lease on one module: for work that has a thread of its own."""
@@ -153,7 +214,10 @@ class Engine:
 
         Raises StartupError.
         """
-        for step in [step for model in self._models.values() for step in model.prepare_steps()]:
+        steps = [step for model in self._models.values() for step in model.prepare_steps()]
+        # Without loops nobody would take them later, nor have any use for them.
+        self.late.add([step for step in steps if step.late and self._loops])
+        for step in [step for step in steps if not step.late]:
             progress(step.name)
             try:
                 with self.spans.span(step.name, on=step.lane.value):
@@ -202,6 +266,11 @@ class Engine:
     def speech_modules(self, model: str) -> frozenset[ModuleName]:
         """Return the modules that speech with a model needs."""
         return frozenset(self._models[model].modules) | {WATERMARK_ENCODER}
+
+    def claim(self, model: str) -> UtteranceClaim:
+        """Note an open utterance's interest in what speech with a model needs."""
+        tokens = frozenset(self._models[model].step_modules[0])
+        return UtteranceClaim(self.residency.claim, self.speech_modules(model), tokens)
 
     def utterance(self, config: SessionConfig) -> UtteranceSpeech:
         """Begin an utterance. Raises CallerError."""

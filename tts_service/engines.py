@@ -33,14 +33,20 @@ from tts_service.models.chatterbox.sources import (
     parse_source,
     weights_folder,
 )
+from tts_service.models.master_memory import MasterMemories
 from tts_service.running_forms import running_forms
 from tts_service.types import ModuleName
 
 _log = structlog.get_logger(__name__)
 
 
-def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
-    """Return the parts; takes as long as downloading does. No module is loaded yet. Raises StartupError."""
+def engine_parts(
+    config: ServiceConfig, progress: LoadProgress, *, memories: MasterMemories | None = None
+) -> EngineParts:
+    """Return the parts; takes as long as downloading does. No module is loaded yet. Raises StartupError.
+
+    `memories` gives the host memory of weights, where that is not to be this process's own.
+    """
     source = parse_source(config.weights, download=config.download)
     choice = choose_engine(
         config.model,
@@ -60,7 +66,8 @@ def engine_parts(config: ServiceConfig, progress: LoadProgress) -> EngineParts:
     refuse_missing_packages()
     device = torch.device(choice.device)
     with _device_opening(device, progress):
-        weights = _weights(source, choice.model, running_forms(config.precision, device), config, progress)
+        forms = running_forms(config.precision, device)
+        weights = _weights(source, choice.model, forms, config, progress, memories=memories)
     return _parts(choice, weights, config, progress)
 
 
@@ -89,12 +96,14 @@ def _weights(
     forms: Mapping[ModuleName, RunningForm],
     config: ServiceConfig,
     progress: LoadProgress,
+    *,
+    memories: MasterMemories | None,
 ) -> ModelWeights:
     fetched = progress.stage(_fetching(source))
     folder = weights_folder(source, model, cache_folder=config.effective_cache_dir, progress=fetched)
     progress.stage("checking weights")
     ahead = ReadAhead(progress.check, span=lambda module: progress.span(f"reading {module}", on="reading"))
-    weights = open_weights(folder, model, forms=forms, build=_importing(progress), ahead=ahead)
+    weights = open_weights(folder, model, forms=forms, build=_importing(progress), ahead=ahead, memories=memories)
     import_networks(progress.check)  # What the check did not need.
     precisions = {name: str(form.precision) for name, form in forms.items()}
     _log.info("weights_checked", weights=config.weights, folder=str(folder), size=weights.size.value, **precisions)
@@ -122,6 +131,8 @@ def _parts(choice: EngineChoice, weights: ModelWeights, config: ServiceConfig, p
         weights,
         brings=brings,
         captured=residency.captured,
+        together=config.together,
+        offload_bytes=residency.offload_bytes if residency.offload_paused and residency.enabled else 0,
         cache_dir=config.effective_cache_dir,
         voice_dir=config.effective_voice_dir,
         progress=progress.module,

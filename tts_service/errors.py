@@ -24,6 +24,7 @@ class Reason(StrEnum):
     DEVICE_MEMORY = "DEVICE_MEMORY"
     DRAINING = "DRAINING"
     ENGINE_STARTING = "ENGINE_STARTING"
+    ENGINE_RESTARTING = "ENGINE_RESTARTING"
     ETAG_MISMATCH = "ETAG_MISMATCH"
     SUPERSEDED = "SUPERSEDED"
     IDLE_TIMEOUT = "IDLE_TIMEOUT"
@@ -82,3 +83,10 @@ def bad_config(field: str, description: str, reason: Reason = Reason.BAD_CONFIG)
     return CallerError(
         reason, f"{field}: {description}", violations=(FieldViolation(field=field, description=description),)
     )
+
+
+def voice_not_found(voice_id: str) -> CallerError:
+    """Return the error for a voice that is not there."""
+    name = voice_id[:128]
+    message = f"there is no voice {name!r}; ListVoices names those that there are"
+    return CallerError(Reason.VOICE_NOT_FOUND, message, metadata={"voice": name})

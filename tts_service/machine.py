@@ -1,7 +1,7 @@
 """What the machine has for modules: tiers, devices, and what moves modules between them."""
 
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 
 import structlog
 import torch
@@ -52,18 +52,10 @@ def fix_kernels() -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def settle_libraries(environment: MutableMapping[str, str]) -> None:
-    """Say how CUDA's libraries and torch are to use memory, where nobody has said it; before either computes.
-
-    On a Hopper, each thread and stream that multiplies matrices gets 32 MiB to work in, twice: from cuBLAS, and for
-    cuBLASLt. Here both share 8 MiB, which is what other GPUs have. Torch takes memory for whatever is smaller than
-    10 MiB in pieces of 20; with one such thing in it, 12 of them are for nothing.
-    """
-    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
-    environment.setdefault("CUBLASLT_WORKSPACE_SIZE", "8192")
-    environment.setdefault("TORCH_CUBLASLT_UNIFIED_WORKSPACE", "1")
-    if "PYTORCH_CUDA_ALLOC_CONF" not in environment:
-        environment.setdefault("PYTORCH_ALLOC_CONF", "large_segment_size_mb:12")
+def settle_computing() -> None:
+    """Settle how torch computes in a process that does; before it computes anything."""
+    fix_kernels()
+    torch.set_num_threads(1)  # Many small steps side by side; one thread each also keeps the bits the same.
 
 
 def settle_context(device: torch.device) -> None:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Info, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from tts_service.config import ServiceConfig
+from tts_service.late_counts import LateCounts
 from tts_service.metrics_admission import AdmissionMetrics
+from tts_service.metrics_engine import EngineMetrics, ServiceProcesses, ended_cpu_seconds
 from tts_service.metrics_residency import MoveMetrics, ResidencyCollector
 from tts_service.metrics_server import MetricsServer
 from tts_service.metrics_speech import SpeechMetrics
@@ -20,16 +22,25 @@ PULSE_SECONDS = 0.25
 class Metrics:
     """All metrics of one service, in a registry of their own.
 
-    `speech`, `moves` and `admission` are told what happens. `is_serving` tells whether the door to speech is open.
+    `speech`, `moves`, `admission` and `engine` are told what happens. `is_serving` tells whether the door to speech is
+    open, `processes` which others there are of the service.
     """
 
-    def __init__(self, config: ServiceConfig, *, version: str, is_serving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        *,
+        version: str,
+        is_serving: Callable[[], bool],
+        processes: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
         # A library-wide switch: they are twice the series, for times that `increase` does not need.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # The library's.
         self.registry = CollectorRegistry()
         self.speech = SpeechMetrics(self.registry)
         self.moves = MoveMetrics(self.registry)
         self.admission = AdmissionMetrics(self.registry)
+        self.engine = EngineMetrics(self.registry)
         self.server = MetricsServer(self.registry, address=config.metrics.address, choose=choose_encoder)
         self._answers = config.metrics.enabled
         about = Info("greenroom_service", "The service.", registry=self.registry)
@@ -42,12 +53,24 @@ class Metrics:
             registry=self.registry,
         )
         serving.set_function(is_serving)
-        ProcessCollector(registry=self.registry)
+        self.registry.register(ServiceProcesses(processes, ended_cpu_seconds))
 
     def watch(self, report: Callable[[], ResidencyReport], models: Iterable[str]) -> None:
         """Tell from now on where modules are, and of these models that nothing has happened yet."""
         self.speech.expect(models)
         self.registry.register(ResidencyCollector(report))
+
+    def watch_late(self, counts: Callable[[], LateCounts]) -> None:
+        """Tell from now on what is captured for several sessions at once, and whether that has failed."""
+        steps = Gauge(
+            "greenroom_late_steps",
+            "Captures for several sessions at once: waiting until several speak, taken, failed (with all after it).",
+            ("state",),
+            registry=self.registry,
+        )
+        steps.labels("waiting").set_function(lambda: counts().waiting)
+        steps.labels("taken").set_function(lambda: counts().taken)
+        steps.labels("failed").set_function(lambda: counts().failed)
 
     @contextmanager
     def served(self) -> Iterator[None]:

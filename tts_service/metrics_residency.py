@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tts_service.residency.situation import Move
-from tts_service.residency.types import DeviceUsage, ModuleState, ModuleStatus, ResidencyReport, Tier
+from tts_service.residency.types import DeviceUsage, ModuleState, ModuleStatus, ResidencyReport, Tier, WaitingUsage
 
 MOVE_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds of a move: 1 ms gives 1 GiB back on an H100, a cold disk takes many."""
@@ -60,6 +60,7 @@ class ResidencyCollector(Collector):
         yield from _governing(report)
         if report.device is not None:
             yield _device(report.device)
+            yield from _waiting(report.device.waiting)
 
     def __repr__(self) -> str:
         return "<ResidencyCollector>"
@@ -163,3 +164,25 @@ def _device(usage: DeviceUsage) -> Metric:
         if size_bytes is not None:
             device.add_metric((kind,), size_bytes)
     return device
+
+
+def _waiting(usage: WaitingUsage | None) -> Iterator[Metric]:
+    """Yield what is known of keys and values on the host; nothing where they never leave."""
+    if usage is None:
+        return
+    held = GaugeMetricFamily(
+        "greenroom_waiting_bytes", "Host memory for keys and values of speech that nobody plays.", labels=("kind",)
+    )
+    for kind, size_bytes in (("used", usage.used_bytes), ("held", usage.held_bytes), ("most", usage.most_bytes)):
+        held.add_metric((kind,), size_bytes)
+    yield held
+    yield GaugeMetricFamily(
+        "greenroom_waiting_segments", "Segments whose keys and values wait on the host.", usage.segments
+    )
+    yield CounterMetricFamily("greenroom_waiting_departures", "Times that a segment's left.", usage.departures)
+    yield CounterMetricFamily(
+        "greenroom_waiting_refusals", "Times that they stayed for want of host memory.", usage.refusals
+    )
+    yield CounterMetricFamily(
+        "greenroom_waiting_seconds", "How long segments were away, all together.", usage.away_seconds
+    )

@@ -194,13 +194,21 @@ class _Outgoing:
         self._guarded = Counter(
             "greenroom_guarded_segments", "Segments that a guard ended.", ("model", "guard"), registry=registry
         )
+        self._of_model: dict[str, tuple[Counter, Counter, Counter]] = {}
 
     def chunk(self, message: protocol.AudioChunk, config: SessionConfig) -> None:
         """Count a message with audio."""
         seconds = message.piece.sample_count / config.audio_format.sample_rate_hertz
-        self._audio.labels(config.model).inc(seconds)
-        self._bytes.labels(config.model).inc(len(message.piece.data))
-        self._chunks.labels(config.model).inc()
+        audio, size, chunks = self._of_model.get(config.model) or self._counters_of(config.model)
+        audio.inc(seconds)
+        size.inc(len(message.piece.data))
+        chunks.inc()
+
+    def _counters_of(self, model: str) -> tuple[Counter, Counter, Counter]:
+        """Return what every chunk of a model counts up; to look labels up again takes longer than to count."""
+        found = (self._audio.labels(model), self._bytes.labels(model), self._chunks.labels(model))
+        self._of_model[model] = found
+        return found
 
     def done(self, message: protocol.UtteranceDone, model: str) -> None:
         """Count an utterance's tokens, and its segments that did not end by themselves."""

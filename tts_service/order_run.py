@@ -12,6 +12,7 @@ from typing import Protocol
 from tts_service.abandonment import StepAbandonedError
 from tts_service.bell import Bell
 from tts_service.engine import Engine
+from tts_service.listening import Place
 from tts_service.speech.speech_model import Lane, Modules, Stage, all_ended, next_stage
 from tts_service.types import ModuleName
 
@@ -34,6 +35,8 @@ class OrderRun:
     def __init__(self, engine: Engine, watch: OrderWatch, *, cancel: Callable[[], None]) -> None:
         self.stopped = False
         self.may_sound = False
+        self.place: Place | None = None
+        """Among other orders; None in turns, where whoever has one is alone."""
         self._engine = engine
         self._watch = watch
         self._cancel = cancel
@@ -74,6 +77,8 @@ class OrderRun:
         finally:
             for each in work:
                 each.close()
+            # Tokens that rest for their sound sit nowhere: nobody else would give their slot back.
+            self._engine.release(stages)
 
     async def _lane(self, lane: Lane, stages: Sequence[Stage]) -> None:
         def goes_on() -> bool:
@@ -82,7 +87,7 @@ class OrderRun:
         if lane is Lane.SOUND:
             await self.until(lambda: self.may_sound)
         while await self.until(goes_on) and not all_ended(stages):
-            await self._engine.advance(lane, stages, self)
+            await self._engine.advance(lane, stages, self, self.place)
 
     async def _together(self, work: Sequence[Coroutine[None, None, None]]) -> None:
         if len(work) == 1:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,26 +10,28 @@ import structlog
 from tts_service.abandonment import StepAbandonedError
 from tts_service.busy_time import BusyTime
 from tts_service.engine import Engine
+from tts_service.engine_seam import Emit
 from tts_service.errors import GreenroomError, Reason, ServiceError
+from tts_service.listening import Listening
 from tts_service.order_run import OrderRun
-from tts_service.residency.claims import Claim
 from tts_service.segment_run import FinishRun, SegmentRun, Tell
 from tts_service.speech.pipeline import UtteranceAudio
 from tts_service.speech.rendering import (
     AudioFinished,
+    AudioMade,
     DiscardAudio,
     FinishAudio,
     NextWelcome,
+    NoteHeard,
     Order,
     RenderEvent,
     RenderFailed,
     RenderSegment,
 )
 from tts_service.speech.session_config import SessionConfig
+from tts_service.utterance_claim import UtteranceClaim
 
 log = structlog.get_logger(__name__)
-
-Emit = Callable[[RenderEvent], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,8 +39,9 @@ class _Spoken:
     """An utterance that is being spoken: its audio, its claim, and what is under way for it."""
 
     audio: UtteranceAudio
-    claim: Claim
+    claim: UtteranceClaim
     busy: BusyTime
+    listening: Listening
     tell: Tell
     runs: list[OrderRun] = field(default_factory=list)
 
@@ -56,12 +58,14 @@ class _Ahead:
 class Renderer:
     """Carries out one session's orders in their order; a discard takes effect at once.
 
-    `run` is the session's task for it; `submit` may be called at any time from the same loop.
+    `run` is the session's task for it; `submit` may be called at any time from the same loop. Audio that is
+    `carried` is coded by somebody else.
     """
 
-    def __init__(self, engine: Engine, emit: Emit) -> None:
+    def __init__(self, engine: Engine, emit: Emit, *, carried: bool = False) -> None:
         self._engine = engine
         self._emit = emit
+        self._carried = carried
         self._orders: deque[RenderSegment | FinishAudio] = deque()
         self._ordered = asyncio.Event()
         self._spoken: dict[str, _Spoken] = {}
@@ -75,18 +79,27 @@ class Renderer:
         match order:
             case DiscardAudio(utterance_id=utterance_id):
                 self._forget(utterance_id)
+            case NoteHeard(utterance_id=utterance_id, heard=heard):
+                spoken = self._spoken.get(utterance_id)
+                if spoken is not None and spoken.listening.ordered(heard):
+                    self._engine.hurry()
             case RenderSegment() | FinishAudio():
                 if order.utterance_id not in self._spoken:
                     self._open(order.utterance_id, order.config)
+                if isinstance(order, RenderSegment) and order.heard is not None:
+                    self._spoken[order.utterance_id].listening.ordered(order.heard)
                 self._orders.append(order)
                 self._ordered.set()
                 self._begin_ahead()
 
     def _open(self, utterance_id: str, config: SessionConfig) -> None:
-        audio = UtteranceAudio(config.audio_format, lambda: self._engine.utterance(config))
+        audio = UtteranceAudio(config.audio_format, lambda: self._engine.utterance(config), carried=self._carried)
         loop = asyncio.get_running_loop()
+        listening = Listening(config, now=time.monotonic())
 
         def say(event: RenderEvent) -> None:
+            if isinstance(event, AudioMade):
+                listening.told(event.piece.sample_count / config.audio_format.sample_rate_hertz)
             if not audio.discarded:
                 self._engine.spans.moment(type(event).__name__, on="session")
                 self._emit(event)
@@ -95,10 +108,13 @@ class Renderer:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(say, event)
 
+        claim = self._engine.claim(config.model)
+        listening.on_away, listening.on_back = claim.rest, claim.resume
         self._spoken[utterance_id] = _Spoken(
             audio=audio,
-            claim=self._engine.residency.claim(self._engine.speech_modules(config.model)),
+            claim=claim,
             busy=BusyTime(time.perf_counter),
+            listening=listening,
             tell=tell,
         )
 
@@ -155,7 +171,9 @@ class Renderer:
             self._emit(RenderFailed(utterance_id=utterance_id, error=error))
 
     def _segment_run(self, order: RenderSegment, spoken: _Spoken) -> SegmentRun:
-        run = SegmentRun(self._engine, spoken.audio, order, tell=spoken.tell, busy=spoken.busy)
+        run = SegmentRun(
+            self._engine, spoken.audio, order, tell=spoken.tell, busy=spoken.busy, listening=spoken.listening
+        )
         spoken.runs.append(run.lanes)
         return run
 
@@ -188,7 +206,9 @@ class Renderer:
                 self._emit(NextWelcome(utterance_id=utterance_id))
 
     async def _finish(self, order: FinishAudio, spoken: _Spoken) -> None:
-        run = FinishRun(self._engine, spoken.audio, order, tell=spoken.tell, busy=spoken.busy)
+        run = FinishRun(
+            self._engine, spoken.audio, order, tell=spoken.tell, busy=spoken.busy, listening=spoken.listening
+        )
         spoken.runs.append(run.lanes)
         await run.run()
         if not spoken.audio.discarded:
@@ -199,3 +219,21 @@ class Renderer:
 
     def __repr__(self) -> str:
         return f"<Renderer {len(self._orders)} orders | {len(self._spoken)} utterances>"
+
+
+class LocalSpeech:
+    """The engine of this process, as sessions know it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def prefetch(self, model: str) -> None:
+        """Have modules come, because speech with a model will be wanted soon."""
+        self._engine.prefetch(model)
+
+    def renderer(self, emit: Emit) -> Renderer:
+        """Return what carries out a new session's orders."""
+        return Renderer(self._engine, emit)
+
+    def __repr__(self) -> str:
+        return f"<LocalSpeech of {self._engine!r}>"

@@ -1,10 +1,12 @@
 """What an order is to the engine: a segment's stages with their marking, or the end of an utterance's audio."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from tts_service.busy_time import BusyTime
 from tts_service.engine import Engine
+from tts_service.listening import Listening, Place
 from tts_service.order_run import OrderRun
 from tts_service.speech.pipeline import MarkingStage, SegmentAudio, UtteranceAudio
 from tts_service.speech.rendering import (
@@ -28,7 +30,14 @@ class _Run(ABC):
     """What both have in common: who is told of what."""
 
     def __init__(
-        self, engine: Engine, audio: UtteranceAudio, order: RenderSegment | FinishAudio, *, tell: Tell, busy: BusyTime
+        self,
+        engine: Engine,
+        audio: UtteranceAudio,
+        order: RenderSegment | FinishAudio,
+        *,
+        tell: Tell,
+        busy: BusyTime,
+        listening: Listening,
     ) -> None:
         self.lanes = OrderRun(engine, self, cancel=self._cancel)
         self._engine = engine
@@ -37,6 +46,7 @@ class _Run(ABC):
         self._utterance_id = order.utterance_id
         self._tell = tell
         self._busy = busy
+        self._listening = listening
         self._is_started = False
 
     @abstractmethod
@@ -60,16 +70,27 @@ class _Run(ABC):
             self._tell(RenderStarted(utterance_id=self._utterance_id))
 
     def _heard(self, piece: EncodedPiece) -> None:
+        self._listening.made(piece.sample_count / self._order.config.audio_format.sample_rate_hertz, time.monotonic())
         self._tell(AudioMade(utterance_id=self._utterance_id, piece=piece))
+
+    def _place(self, ordered_at: float) -> Place:
+        return Place(listening=self._listening, ordered_at=ordered_at, busy=self._busy)
 
 
 class SegmentRun(_Run):
     """A segment, from its first token to its last marked piece."""
 
     def __init__(
-        self, engine: Engine, audio: UtteranceAudio, order: RenderSegment, *, tell: Tell, busy: BusyTime
+        self,
+        engine: Engine,
+        audio: UtteranceAudio,
+        order: RenderSegment,
+        *,
+        tell: Tell,
+        busy: BusyTime,
+        listening: Listening,
     ) -> None:
-        super().__init__(engine, audio, order, tell=tell, busy=busy)
+        super().__init__(engine, audio, order, tell=tell, busy=busy, listening=listening)
         self._segment_order = order
         self._segment: SegmentAudio | None = None
         self._told: tuple[int, int] | None = None
@@ -89,6 +110,8 @@ class SegmentRun(_Run):
         turns = self._engine.turns(order.config.model)
         if self.lanes.stopped:
             return
+        if len(turns) == 1:
+            self.lanes.place = self._place(time.monotonic() if order.heard is None else order.heard.ordered_at)
         segment = self._segment = audio.begin_segment(order.segment, order.index, in_turns=len(turns) > 1)
         try:
             spoken = segment.speech.stages
@@ -110,7 +133,10 @@ class SegmentRun(_Run):
                 self._sounds = True
                 self._audio.begin_sound(segment)
             self._audio.advance(segment, stage, leased)
-        if self._sounds and self._audio.sounds(segment) and (span := self._audio.span(segment)) != self._told:
+        if stage.lane is not Lane.SOUND or not self._audio.sounds(segment):
+            return
+        span = self._audio.span(segment)
+        if span != self._told:
             self._told = span
             self._tell(
                 SegmentSpoken(
@@ -150,6 +176,7 @@ class FinishRun(_Run):
     async def run(self) -> None:
         """Bring out what is withheld."""
         self._audio.finish()
+        self.lanes.place = self._place(time.monotonic())
         self.lanes.let_sound()
         stage = MarkingStage(self._audio, self._heard)
         await self.lanes.through([stage], stage.modules)

@@ -16,7 +16,7 @@ from tts_service.api.front_door import FrontDoor
 from tts_service.api.lenient import without_bad_requests
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech import SpeechService
-from tts_service.errors import StartupError
+from tts_service.errors import ServiceError, StartupError
 
 SPEECH_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeechService"].full_name
 
@@ -84,6 +84,14 @@ class SpeechServer:
         self._places = (self._sessions, *service.places)
         tts_pb2_grpc.add_TextToSpeechServiceServicer_to_server(service, without_bad_requests(self._door))
         await self.set_serving(serving=True)
+
+    def refuse(self, refusal: Callable[[], ServiceError]) -> None:
+        """Have new calls of speech end with this until `admit`; those that are open go on."""
+        self._door.refuse(refusal)
+
+    def admit(self) -> None:
+        """Let calls through to speech again."""
+        self._door.admit()
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SPEECH_SERVICE):

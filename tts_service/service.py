@@ -5,7 +5,6 @@ The composition root: every other file gets its collaborators from here.
 
 import asyncio
 import gc
-import importlib.metadata
 import os
 import signal
 import time
@@ -23,7 +22,7 @@ from tts_service.api.module_health import ModuleHealth
 from tts_service.api.residency import ControlLimits, ResidencyServicer, ServiceIdentity
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech_watch import Watches
-from tts_service.assembly import Executors, engine_of, residency_of, speech_service, warn_of_budget, workers_for
+from tts_service.assembly import Executors, engine_of, residency_of, speech_parts, warn_of_budget, workers_for
 from tts_service.config import ServiceConfig
 from tts_service.control_server import ControlServer, tended
 from tts_service.control_socket import ControlSocket, default_control_socket
@@ -40,9 +39,9 @@ from tts_service.server import SpeechServer, watch_activity
 from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.spans import NO_SPANS, SpanLog
+from tts_service.speech_parts import speech_service
 from tts_service.types import ModuleName
-
-VERSION = importlib.metadata.version("greenroom")
+from tts_service.version import VERSION
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +136,7 @@ class Service:
         await run_loading(residency.start, stop=stop, progress=progress)
         warn_of_budget(residency, parts)
         speech = self._metrics.speech
-        load = speech_load(self._config, parts)
+        load = speech_load(self._config, on_gpu=parts.device.type == "cuda", models=parts.models)
         self._admissions = admissions = admissions_of(self._config, self.sessions, load, self._metrics.admission)
         self._metrics.admission.watch(
             waiting=lambda: admissions.waiting, busy=lambda part: load.known.busy.get(part, 0.0)
@@ -148,16 +147,15 @@ class Service:
             load.stepped(modules, seconds)
 
         engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=stepped)
+        self._metrics.watch_late(lambda: engine.late.counts)
         await run_loading(lambda: engine.prepare(progress.stage), stop=stop, progress=progress)
         progress.over()
         await self.speech.open(
             speech_service(
                 self._config,
-                parts,
-                engine,
+                speech_parts(self._config, parts, engine, self._executors),
                 version=VERSION,
                 sessions=self.sessions,
-                executors=self._executors,
                 admissions=admissions,
                 watch=Watches(speech, load),
             )

@@ -10,16 +10,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 MOST_SPANS: Final = 200_000
 """About an hour of one session's speech, and 40 MB."""
 
 Fact = str | int | float
+
+_Kept = tuple[str, str, float, float, Mapping[str, Fact]]
+"""A span's fields: hundreds a second are kept, and few are ever looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,40 @@ class Span:
     facts: tuple[tuple[str, Fact], ...]
 
 
+class _Block:
+    """Keeps what happens in a `with` statement, however it ends."""
+
+    __slots__ = ("_begin_seconds", "_clock", "_facts", "_kept", "_name", "_on")
+
+    def __init__(
+        self, kept: deque[_Kept], clock: Callable[[], float], name: str, on: str, facts: Mapping[str, Fact]
+    ) -> None:
+        self._kept = kept
+        self._clock = clock
+        self._name = name
+        self._on = on
+        self._facts = facts
+        self._begin_seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._begin_seconds = self._clock()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._kept.append((self._name, self._on, self._begin_seconds, self._clock(), self._facts))
+
+    def __repr__(self) -> str:
+        return f"<_Block {self._name!r} on {self._on}>"
+
+
+_NO_FACTS: Final[Mapping[str, Fact]] = {}
+
+
 class SpanLog:
     """Keeps the newest spans of all threads; with `most` 0 it keeps nothing, and costs next to nothing."""
 
     def __init__(self, clock: Callable[[], float], *, most: int = MOST_SPANS) -> None:
         self._clock = clock
-        self._spans: deque[Span] = deque(maxlen=most)
+        self._spans: deque[_Kept] = deque(maxlen=most)
         self._writing = threading.Lock()
 
     def __repr__(self) -> str:
@@ -52,25 +83,23 @@ class SpanLog:
     @property
     def spans(self) -> tuple[Span, ...]:
         """What is kept, by the time of its end."""
-        return tuple(self._spans)
+        return tuple(
+            Span(name, on, begin_seconds, end_seconds, tuple(facts.items()))
+            for name, on, begin_seconds, end_seconds, facts in tuple(self._spans)
+        )
 
-    @contextmanager
-    def span(self, name: str, *, on: str, **facts: Fact) -> Iterator[None]:
+    def span(self, name: str, *, on: str, **facts: Fact) -> _Block:
         """Keep what happens in a block, however it ends."""
-        begin_seconds = self._clock()
-        try:
-            yield
-        finally:
-            self._spans.append(Span(name, on, begin_seconds, self._clock(), tuple(facts.items())))
+        return _Block(self._spans, self._clock, name, on, facts)
 
     def moment(self, name: str, *, on: str, **facts: Fact) -> None:
         """Keep that something happened now."""
         now_seconds = self._clock()
-        self._spans.append(Span(name, on, now_seconds, now_seconds, tuple(facts.items())))
+        self._spans.append((name, on, now_seconds, now_seconds, facts))
 
     def began(self, name: str, *, on: str, begin_seconds: float) -> None:
         """Keep what began at a time of the clock and ends now."""
-        self._spans.append(Span(name, on, begin_seconds, self._clock(), ()))
+        self._spans.append((name, on, begin_seconds, self._clock(), _NO_FACTS))
 
     def now(self) -> float:
         """Return the clock's time, to keep with `began` later."""

@@ -57,6 +57,8 @@ class Workers:
     """The threads of all lanes."""
 
     def __init__(self, lanes: Mapping[Lane, Executor]) -> None:
+        self.closing = False
+        """Whether no work is begun any more; who works on and on ends then."""
         threads = {id(executor): _Thread(executor) for executor in lanes.values()}
         self._lanes = {lane: threads[id(executor)] for lane, executor in lanes.items()}
 
@@ -88,6 +90,7 @@ class Workers:
 
     def close(self) -> None:
         """End every thread when what it does has ended; what waits is dropped."""
+        self.closing = True
         for thread in set(self._lanes.values()):
             thread.close()
 

@@ -47,9 +47,9 @@ class Bulk:
         source = random.Random(self._manner.session_seed(number))  # noqa: S311  # Texts, no secrets.
         texts = Texts(source, words=self._manner.words)
         while not self._run_end.is_over:
-            asked = pb.SynthesizeRequest(
-                text=texts.utterance(), config=self._manner.first_message(number, is_paced=False).config
-            )
+            config = self._manner.first_message(number, is_paced=False).config
+            config.priority = pb.PRIORITY_BULK
+            asked = pb.SynthesizeRequest(text=texts.utterance(), config=config)
             try:
                 await self._text(self._lines.stub(number).Synthesize(asked))
             except grpc.RpcError as failure:

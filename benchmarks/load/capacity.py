@@ -73,14 +73,16 @@ async def find_capacity(
     """Probe numbers of sessions until the largest that works is known. A probe ends with its first underrun."""
     probes: list[Probe] = []
     while (number := search.next) is not None:
-        probe = await _probe(served, replace(plan, sessions=number), tell)
+        probe = await probed(served, replace(plan, sessions=number), tell)
         probes.append(probe)
         told(probe)
         search = search.told(number, works=probe.works)
     return search, probes
 
 
-async def _probe(served: Served, plan: Plan, tell: Tell) -> Probe:
+async def probed(served: Served, plan: Plan, tell: Tell) -> Probe:
+    """Try a number of sessions, until the first underrun."""
+
     def stop_when(tally: Tally) -> str:
         is_lost = tally.underrun.count or tally.rejects or tally.failures
         return shortfall(tally, 0) if is_lost else ""

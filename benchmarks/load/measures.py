@@ -1,10 +1,11 @@
 """What the issue asks of a service under load, one measurement each; each gives rows and what they were made from."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from benchmarks import paced_sessions
+from benchmarks import bare_grpc, paced_sessions, refusals
 from benchmarks.gpu_rows import Row
 from benchmarks.load.bisection import Search
 from benchmarks.load.capacity import Probe, find_capacity, steady
@@ -19,11 +20,17 @@ PLACES: Final = 32
 
 THINK_SECONDS: Final = 2.0
 """Between utterances, on average, drawn from an exponential distribution: arrivals are then spread at random."""
+SPREAD_SECONDS: Final = 10.0
+"""About an utterance and the silence after it: the first ones are spread like all that follow."""
 
 LONG_WORDS: Final = 60.0
 """Of a text that is read offline."""
 
 REJECTED_PER_SECOND: Final = 20.0
+HEARD_PER_SECOND: Final = 4.0
+"""Of those who are refused, so many are heard by a client with gRPC in it, which reads what they are told."""
+FULL_SECONDS: Final = 4.0
+"""Until all places are taken by who speaks."""
 PACED_SESSIONS: Final = 50
 PACED_SECONDS: Final = 10.0
 
@@ -38,6 +45,7 @@ class Desk:
     tell: Tell
     told_probe: Callable[[Probe], None]
     told_run: Callable[[str, Ran], None]
+    beside: int = BESIDE
 
     async def ran(self, name: str, service: Served, **changes: Any) -> Ran:
         """Run the plan with some changes, and tell what came of it."""
@@ -63,7 +71,10 @@ async def first_audio(desk: Desk, service: Served) -> Measured:
     """Measure first audio at 32 sessions beside one alone, arrivals spread at random."""
     manner = replace(desk.plan.manner, turns=FOREVER, think_seconds=THINK_SECONDS, barge_in_share=0.0)
     alone = await desk.ran("one session alone", service, sessions=1, within_seconds=0.0, manner=manner)
-    many = await desk.ran(f"{BESIDE} sessions", service, sessions=BESIDE, manner=manner)
+    within = min(SPREAD_SECONDS, desk.plan.seconds / 2)
+    many = await desk.ran(
+        f"{desk.beside} sessions", service, sessions=desk.beside, within_seconds=within, manner=manner
+    )
     one, among = alone.tally.first_audio.figures(), many.tally.first_audio.figures()
     spread = (
         f"p50 {among.p50_ms:.0f}, p99 {among.p99_ms:.0f} ms of {among.count}; {many.tally.underrun.count} underruns"
@@ -83,23 +94,63 @@ async def throughput(desk: Desk, service: Served) -> Measured:
     return dict([row(name, ran.bulk_times_real_time, words)]), {"tally": ran.tally.fields()}
 
 
-async def rejects(desk: Desk, service: Served) -> Measured:
-    """Measure how soon a service that is full says so: its places speak, and others come all the time."""
+async def rejects(desk: Desk, service: Served, places: int = PLACES) -> Measured:
+    """Measure how soon a service that is full says so: its places speak, and others come all the time.
+
+    The row is what `benchmarks.refusals` hears, whose client is sockets in another process. What this process hears
+    with gRPC, in the event loop that listens to all who speak, is told beside it with that loop's own lateness.
+    """
     manner = replace(steady(desk.plan.manner), think_seconds=0.1)
-    rate = REJECTED_PER_SECOND
-    ran = await desk.ran("a full service", service, sessions=PLACES, rate_per_second=rate, manner=manner)
-    figures = ran.tally.reject.figures()
+    rate, seconds = HEARD_PER_SECOND, max(desk.plan.seconds, FULL_SECONDS + 4.0)
+    ran, found = await asyncio.gather(
+        desk.ran(
+            "a full service",
+            service,
+            sessions=places,
+            readers=0,
+            rate_per_second=rate,
+            seconds=seconds,
+            manner=manner,
+        ),
+        refusals.measure(
+            service.address,
+            manner.first_message(FOREVER - 1).SerializeToString(),
+            rate_per_second=REJECTED_PER_SECOND,
+            from_seconds=FULL_SECONDS,
+            until_seconds=seconds - 2.0,
+        ),
+    )
+    if "p99_ms" not in found:
+        raise RuntimeError("the service was never full, so that nobody was refused")
+    heard, late = ran.tally.reject.figures(), ran.tally.own_delay.figures()
     without = ran.tally.counts["rejects without RetryInfo"]
-    words = f"p50 {figures.p50_ms:.1f} ms of {figures.count}, {without} without RetryInfo"
-    return dict([row("reject_ms", figures.p99_ms, words)]), {"tally": ran.tally.fields()}
+    words = (
+        f"p50 {found['p50_ms']:.1f} ms of {found['count']}, bare gRPC p99 {found['bare_grpc']['p99_ms']:.1f}; by "
+        f"a client with gRPC p99 {heard.p99_ms:.1f}, whose loop was {late.p99_ms:.1f} late; "
+        f"{without} without RetryInfo; load average {found['load_average']:.1f}"
+    )
+    return dict([row("reject_ms", found["p99_ms"], words)]), {"tally": ran.tally.fields(), "refusals": found}
 
 
 async def chunks(desk: Desk) -> Measured:
-    """Measure what gRPC, pacing and coding cost a chunk, with prepared audio: a server of its own, no model."""
+    """Measure what gRPC, pacing and coding cost a chunk, with prepared audio: a server of its own, no model.
+
+    The row is the worse of two ways: the engine beside the front end, and in a process of its own, as on a GPU.
+    """
     del desk
-    found = await paced_sessions.measure(PACED_SESSIONS, PACED_SECONDS)
-    words = f"p50 {found['p50_ms']:.2f} ms of {found['count']}, {found['server_cores']:.2f} cores"
-    return dict([row("chunk_p99_ms_50", found["p99_ms"], words)]), found
+    same = await paced_sessions.measure(PACED_SESSIONS, PACED_SECONDS)
+    bare = await bare_grpc.measure(PACED_SESSIONS, PACED_SECONDS)
+    own = await paced_sessions.measure(PACED_SESSIONS, PACED_SECONDS, own_process=True)
+    worse = max(same, own, key=lambda found: found["p99_ms"])
+    waited = worse["event_loop"]["waited_for_a_core"]
+    ways = ("in the same process", same), ("in its own", own), ("bare gRPC", bare["since_due"] | bare)
+    each = ", ".join(f"{name} {way['p99_ms']:.2f} and {way['since_written']['p99_ms']:.2f}" for name, way in ways)
+    words = (
+        f"p99 from due to heard and from written to heard, the engine {each} ms; {worse['count']} chunks, "
+        f"p50 {worse['p50_ms']:.2f} ms, {worse['server_cores']:.2f} cores; for {waited:.0%} of the time the event loop "
+        f"waited for a core that others had, load average {worse['load_average']:.1f}"
+    )
+    return dict([row("chunk_p99_ms_50", worse["p99_ms"], words)]), {"same": same, "own": own, "bare_grpc": bare}
 
 
 ON_ONE_SERVICE: Final[Mapping[str, Callable[[Desk, Served], Awaitable[Measured]]]] = {

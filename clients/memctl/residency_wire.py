@@ -12,6 +12,7 @@ from memctl.service_types import (
     SettingSource,
     TrimAnswer,
     TrimmedMemory,
+    WaitingUsage,
 )
 from memctl.types import (
     Authority,
@@ -70,6 +71,19 @@ def device_usage_of(usage: residency_pb2.DeviceUsage) -> DeviceUsage:
         total_bytes=number(usage, "total_bytes"),
         largest_free_block_bytes=number(usage, "largest_free_block_bytes"),
         context_bytes=number(usage, "context_bytes"),
+        waiting=_waiting_of(usage.waiting) if usage.HasField("waiting") else None,
+    )
+
+
+def _waiting_of(usage: residency_pb2.WaitingUsage) -> WaitingUsage:
+    return WaitingUsage(
+        segments=usage.segments,
+        used_bytes=usage.used_bytes,
+        held_bytes=usage.held_bytes,
+        most_bytes=usage.most_bytes,
+        departures=usage.departures,
+        refusals=usage.refusals,
+        away_seconds=seconds(usage.away_duration),
     )
 
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memctl.format import NOTHING, short_bytes
-from memctl.service_types import DeviceUsage, MemoryKind, ServiceSetting, SettingSource, TrimAnswer
+from memctl.service_types import DeviceUsage, MemoryKind, ServiceSetting, SettingSource, TrimAnswer, WaitingUsage
 from memctl.tables import plain_table
 
 KIND_WORDS: dict[MemoryKind, str] = {
@@ -32,7 +32,18 @@ def device_lines(usage: DeviceUsage) -> RenderableType:
     ]
     if usage.free_bytes is not None and usage.total_bytes is not None:
         around.append(f"free for all {short_bytes(usage.free_bytes)} of {short_bytes(usage.total_bytes)}")
-    return Group(Text(" | ".join(held)), Text(" | ".join(around)))
+    lines = [held, around, *([] if usage.waiting is None else [_waiting_parts(usage.waiting)])]
+    return Group(*(Text(" | ".join(parts)) for parts in lines))
+
+
+def _waiting_parts(usage: WaitingUsage) -> list[str]:
+    """Return what is to be said of speech that nobody plays."""
+    used, most = short_bytes(usage.used_bytes), short_bytes(usage.most_bytes)
+    return [
+        f"paused speech on the host: {usage.segments} segments, {used} of {most}",
+        f"left {usage.departures} times for {usage.away_seconds:.0f} s",
+        *([f"stayed {usage.refusals} times for want of room"] if usage.refusals else []),
+    ]
 
 
 def settings_table(settings: Sequence[ServiceSetting]) -> RenderableType:

@@ -25,6 +25,19 @@ class MemoryKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingUsage:
+    """Keys and values of speech that nobody plays, which wait in host memory."""
+
+    segments: int
+    used_bytes: int
+    held_bytes: int
+    most_bytes: int
+    departures: int
+    refusals: int
+    away_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUsage:
     """What a service holds of its device; None is what it does not know, or was not asked closely enough to tell."""
 
@@ -37,6 +50,7 @@ class DeviceUsage:
     total_bytes: int | None
     largest_free_block_bytes: int | None
     context_bytes: int | None
+    waiting: WaitingUsage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

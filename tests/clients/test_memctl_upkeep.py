@@ -119,6 +119,21 @@ def test_get_service_on_a_gpu_shows_how_its_memory_is_cut(desk: Desk) -> None:
     ) in shown
 
 
+def test_get_service_tells_of_speech_that_waits_on_the_host(desk: Desk) -> None:
+    """How much of how much, how often and how long; refusals only where there were any."""
+    desk.service.report.device.CopyFrom(DEVICE)
+    waiting = desk.service.report.device.waiting
+    waiting.CopyFrom(residency_pb2.WaitingUsage(segments=2, used_bytes=300 * MIB, most_bytes=1_024 * MIB, departures=9))
+    waiting.away_duration.FromSeconds(70)
+    shown = desk.type("get", "service", columns=200).out
+    waiting.refusals = 3
+    refused = desk.type("get", "service", columns=200).out
+
+    line = "paused speech on the host: 2 segments, 300 MiB of 1.0 GiB | left 9 times for 70 s"
+    assert f"{line}\n" in shown
+    assert f"{line} | stayed 3 times for want of room\n" in refused
+
+
 def test_get_service_leaves_out_what_is_not_known(desk: Desk) -> None:
     """A floor that nobody could measure is no zero; in JSON it is null."""
     unknown = residency_pb2.DeviceUsage(reserved_bytes=5 * MIB, allocated_bytes=5 * MIB)
@@ -176,6 +191,6 @@ def test_device_usage_is_read_whole() -> None:
     fields = {field.name for field in residency_pb2.DeviceUsage.DESCRIPTOR.fields}
 
     assert fields == set(DeviceUsage.__slots__)
-    assert {name: getattr(DEVICE, name) for name in fields} == {
-        name: getattr(device_usage_of(DEVICE), name) for name in fields
+    assert {name: getattr(DEVICE, name) for name in fields - {"waiting"}} == {
+        name: getattr(device_usage_of(DEVICE), name) for name in fields - {"waiting"}
     }

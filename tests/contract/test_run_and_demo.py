@@ -21,6 +21,18 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 MODULES = {"tts_service", "memory_daemon"}
 
+INTERRUPTED_COMMAND = """
+import signal
+import sys
+from tools.process import Interrupted, end_on_signals
+end_on_signals()
+try:
+    exec("import signal; signal.raise_signal(signal.SIGINT)")
+except Interrupted:
+    print("caught")
+    sys.exit(3)
+"""
+
 
 def user_environment(home: Path) -> dict[str, str]:
     """Return the environment of a user who has set nothing."""
@@ -139,6 +151,16 @@ def test_run_told_to_end_while_it_starts_leaves_no_process_behind(run: Run, numb
 
     assert (expected, False) == (status, "Both are running." in run.said), run.said
     assert (MODULES, []) == (set(run.children), run.left())
+
+
+def test_interrupted_command_that_executes_a_string_ends_with_its_own_status(tmp_path: Path) -> None:
+    """A command that catches Ctrl-C keeps its status, also if it came while Python executed a string."""
+    (tmp_path / "interrupted_command.py").write_text(INTERRUPTED_COMMAND)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "interrupted_command"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (3, "caught\n") == (done.returncode, done.stdout), done.stderr
 
 
 def test_run_whose_daemon_dies_shows_its_log_and_stops_the_service(run: Run) -> None:

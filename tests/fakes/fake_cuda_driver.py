@@ -82,6 +82,11 @@ class FakeEvent:
     def __repr__(self) -> str:
         return f"<FakeEvent after {self._end} on stream {self.stream_key}>"
 
+    @property
+    def is_past(self) -> bool:
+        """Whether all before it has happened, because somebody waited for that."""
+        return self._driver.has_reached(self.stream_key, self._end)
+
     def wait(self) -> None:
         """Let what is before it happen."""
         self._driver.reach(self.stream_key, self._end)
@@ -296,6 +301,13 @@ class FakeCudaDriver:
                 each = self._copies[self._copies_done]
                 ctypes.memmove(each.address, each.host_address, each.byte_count)
                 self._copies_done += 1
+
+    def has_reached(self, stream_key: int, end: int) -> bool:
+        """Tell whether all that is on a stream before this has happened."""
+        with self._lock:
+            if self.lost is not None:
+                raise DeviceDriverError("query", self.lost, ILLEGAL_ADDRESS)
+            return end <= (self._copies_done if stream_key == COPIES else self._work_done[stream_key])
 
     def _call(self, name: str) -> threading.RLock:
         """Check what holds for every call, and return the lock to make it under."""

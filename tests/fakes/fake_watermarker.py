@@ -13,18 +13,19 @@ MAX_WINDOW_SAMPLES = HISTORY_SAMPLES + 3_840 + LOOK_AHEAD_SAMPLES
 class FakeEncoder:
     """Marks each sample with the ones at the very end of the real encoder's reach, so that a shorter window shows.
 
-    Windows of the stream must be short; `failures` makes the first calls fail.
+    Windows of the stream must be short; `failures` makes the first calls fail, but for those that are `spared`.
     """
 
-    def __init__(self, *, failures: int = 0) -> None:
+    def __init__(self, *, failures: int = 0, spared: int = 0) -> None:
         self.windows: list[int] = []
         self._failures = failures
+        self._spared = spared
 
     def mark(self, window: Waveform) -> Waveform:
         """Return the marked window."""
         assert window.dtype == np.float32
         assert 0 < len(window) <= MAX_WINDOW_SAMPLES
-        if self._failures:
+        if self._failures and len(self.windows) >= self._spared:
             self._failures -= 1
             raise ServiceError(Reason.ENGINE_FAULT, "the fake was told to fail")
         self.windows.append(len(window))

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from tts_service.speech.session_config import SessionConfig
-from tts_service.speech.speech_model import Lane, Modules, PrepareStep, SpeechOutcome, Stage
+from tts_service.speech.speech_model import Lane, Modules, PrepareStep, Stage
+from tts_service.speech.speech_outcome import SpeechOutcome
 from tts_service.speech.watermark import WatermarkStream
 from tts_service.types import VOICE, WATERMARK_ENCODER, ModuleName, Segment, Waveform
 

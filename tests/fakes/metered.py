@@ -20,6 +20,7 @@ from tests.fakes.daemon_world import World, WorldMemory, WorldService
 from tests.fakes.fake_residency_manager import FakeResidencyManager
 from tts_service.config import ServiceConfig
 from tts_service.errors import Reason, ServiceError
+from tts_service.late_counts import LateCounts
 from tts_service.residency.situation import Move
 from tts_service.residency.types import Authority, DeviceUsage, ResidencyReport
 from tts_service.residency.types import Tier as ServiceTier
@@ -28,7 +29,7 @@ from tts_service.scheduling.verdicts import Refusal
 from tts_service.scheduling.verdicts import Refused as ClientRefused
 from tts_service.speech import protocol
 from tts_service.speech.session_config import Aggregation, Pacing, SessionConfig
-from tts_service.speech.speech_model import SpeechGuard
+from tts_service.speech.speech_outcome import SpeechGuard
 from tts_service.types import VOICE, AudioFormat, EncodedPiece, Priority, Segment
 
 CONFIG = SessionConfig(
@@ -103,6 +104,7 @@ def service_metrics() -> tts_service.metrics.Metrics:
     metrics.speech.voice_made()
     metrics.speech.stepped(frozenset({VOICE}), 0.03)
     metrics.speech.lagged(0.001)
+    metrics.watch_late(lambda: LateCounts(taken=3, failed=1))
     metrics.admission.watch(waiting=lambda: 3, busy=lambda part: 0.25 if part is Part.SOUND else 0.0)
     metrics.admission.queued(Priority.INTERACTIVE)
     metrics.admission.admitted(Priority.INTERACTIVE, waited_seconds=0.4)
@@ -110,6 +112,9 @@ def service_metrics() -> tts_service.metrics.Metrics:
     metrics.admission.refused(Priority.BULK, refused)
     move = Move(module=VOICE, source=ServiceTier.HOST, target=ServiceTier.DEVICE, authority=Authority.DEMAND)
     metrics.moves.moved(move, 1_000, 0.02)
+    metrics.engine.restarted()
+    metrics.engine.came(1.5)
+    metrics.engine.watch(lambda: True)
     return metrics
 
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tests.fakes.device_figures import ENGLISH
 from tts_service.scheduling.costs import Costs, expected
-from tts_service.scheduling.figures import H100_ENGLISH
 from tts_service.scheduling.sound_batches import BatchLimits, SoundBatch, next_sound
 from tts_service.scheduling.urgency import Turns
 from tts_service.scheduling.work import ChunkState, ChunkWork, Priority, Rest, TokenWork, Work
 
-COSTS = Costs(figures=H100_ENGLISH)
+COSTS = Costs(figures=ENGLISH)
 
 
 def chunk(

@@ -35,9 +35,9 @@ def _operations(device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch
         return torch.randn(shape, generator=generator).to(device)
 
     plain, fused = PlainVocoderOperations(), FusedVocoderOperations()
-    extent = Extent(frames=torch.tensor(21, device=device), rate=8, extra=1)
-    values, bias, alpha = drawn(1, CHANNELS, STEPS), drawn(CHANNELS), drawn(CHANNELS).abs() + 0.2
-    base = torch.where(extent.holds(STEPS), drawn(1, CHANNELS, STEPS), 0.0)
+    extent = Extent(frames=torch.tensor([21, 7], device=device), rate=8, extra=1)
+    values, bias, alpha = drawn(2, CHANNELS, STEPS), drawn(CHANNELS), drawn(CHANNELS).abs() + 0.2
+    base = torch.where(extent.holds(STEPS), drawn(2, CHANNELS, STEPS), 0.0)
     yield "leaked", plain.leaked(values, bias, extent, 0.1), fused.leaked(values.clone(), bias, extent, 0.1)
     yield "snaked", plain.snaked(values, alpha), fused.snaked(values.clone(), alpha)
     yield "finished", plain.finished(values, bias, extent, alpha), fused.finished(values.clone(), bias, extent, alpha)
@@ -47,7 +47,7 @@ def _operations(device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch
             actual = fused.added(values.clone(), bias, extent, base=below, alpha=act)
             yield "added", expected[0], actual[0]
             yield "added", expected[1], actual[1]
-    branches = [drawn(1, CHANNELS, STEPS) for _ in range(3)]
+    branches = [drawn(2, CHANNELS, STEPS) for _ in range(3)]
     yield "mixed", plain.mixed(branches, 0.01), fused.mixed([each.clone() for each in branches], 0.01)
 
 
@@ -59,9 +59,9 @@ def _excitation(device: torch.device) -> float:
     module = SimpleNamespace(
         l_sin_gen=numbers_of, l_linear=torch.nn.Linear(9, 1).to(device).requires_grad_(requires_grad=False)
     )
-    f0 = (300 * torch.rand(9, generator=torch.Generator().manual_seed(2)) - 20).to(device)
-    keys = CounterRandom(seed=2**63 + 5, segment=7).source_keys
-    numbers = torch.tensor([8, 2, 1_000, *keys], device=device)
+    f0 = (300 * torch.rand(2, 9, generator=torch.Generator().manual_seed(2)) - 20).to(device)
+    keys = [CounterRandom(seed=2**63 + 5, segment=each).source_keys for each in (7, 8)]
+    numbers = torch.tensor([[8, 2, 1_000, *keys[0]], [9, 0, 0, *keys[1]]], device=device).T.contiguous()
     frames, fresh_from, start_frame, phase_key, noise_key = numbers.unbind()
     window = SourceWindow(
         frames=frames,
@@ -69,11 +69,12 @@ def _excitation(device: torch.device) -> float:
         start_frame=start_frame,
         phase_key=phase_key,
         noise_key=noise_key,
-        cycles=torch.tensor(0.3, dtype=torch.float64, device=device),
+        cycles=torch.tensor([0.3, 0.0], dtype=torch.float64, device=device),
     )
     (expected, ends), (actual, other_ends) = (way(module, f0, window) for way in (plain_excitation, fused_excitation))
-    fresh = slice(2 * 480, 8 * 480)
-    return max(float((expected - actual)[fresh].abs().max()), float((ends - other_ends).abs().max()))
+    apart = (expected - actual).abs()
+    fresh = max(float(apart[0, 2 * 480 : 8 * 480].max()), float(apart[1].max()))
+    return max(fresh, float((ends - other_ends).abs().max()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Small torch modules with all that makes copying weights hard, and a residency over them."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -36,7 +37,8 @@ class TinyNetwork(torch.nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return logits for tokens."""
         hidden = self.inner(self.embedding(tokens)) @ self.mirror * self.scale.float() + self.step
-        return self.head(self.recurrent(hidden)[0])
+        logits: torch.Tensor = self.head(self.recurrent(hidden)[0])
+        return logits
 
 
 class PackedNetwork(TinyNetwork):
@@ -70,7 +72,8 @@ class NetworkHolder:
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return both outputs together."""
-        return self.first(tokens) + self.second(tokens)
+        both: torch.Tensor = self.first(tokens) + self.second(tokens)
+        return both
 
 
 MAKERS: Mapping[str, Callable[[], object]] = {
@@ -109,11 +112,12 @@ def output_of(module: Callable[[torch.Tensor], torch.Tensor], device: torch.devi
 
 def is_tied(module: object) -> bool:
     """Tell whether what shares memory by construction shares it now."""
+    networks: Iterable[Any] = networks_of(module)
     return all(
         network.head.weight is network.embedding.weight
         and network.mirror.data_ptr() == network.inner.weight.data_ptr()
         and network.mirror.untyped_storage().data_ptr() == network.inner.weight.untyped_storage().data_ptr()
-        for network in networks_of(module)
+        for network in networks
     )
 
 

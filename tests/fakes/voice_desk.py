@@ -25,6 +25,7 @@ from tts_service.api.watermark_detection import Detection, DetectionLimits
 from tts_service.engine import Engine
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.module_spec import ModuleSpec
+from tts_service.renderer import LocalSpeech
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.mover import Mover
 from tts_service.residency.process_memory import ProcessMemory
@@ -33,6 +34,8 @@ from tts_service.speech.session_config import ModelFacts, Offer
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.speech.voice_encoding import ENCODER_MODULES, encoding_rules
 from tts_service.speech.voice_store import VoiceStore
+from tts_service.voice_making import VoiceMaker
+from tts_service.watermark_search import WatermarkSearch
 from tts_service.workers import Workers
 
 PIECE_BYTES = 100_000
@@ -60,22 +63,30 @@ class VoiceDesk:
         offer = Offer(models=(_model(),), voices=self.store.voices)
         engine = Engine(self.residency, Workers.shared(1), models={}, restore_timeout_seconds=10)
         return SpeechService(
-            engine=engine,
+            engine=LocalSpeech(engine),
             offer=offer,
             sessions=Sessions(limit=1, clock=time.monotonic),
             settings=SpeechSettings(service_name="test", version="0", limits=SessionLimits()),
-            detection=Detection(engine, DetectionLimits(), places=self.places, executor=self.executor),
+            detection=self._detection(engine),
             clock=time.monotonic,
             voices=VoiceUploads(
-                engine,
+                VoiceMaker(
+                    engine,
+                    self.store,
+                    rules={MODEL: encoding_rules(ChatterboxModel.ENGLISH)},
+                    executor=self.executor,
+                    reference=limits.reference,
+                ),
                 offer,
-                self.store,
-                rules={MODEL: encoding_rules(ChatterboxModel.ENGLISH)},
                 limits=limits,
                 places=self.places,
-                executor=self.executor,
             ),
         )
+
+    def _detection(self, engine: Engine) -> Detection:
+        limits = DetectionLimits()
+        search = WatermarkSearch(engine, max_seconds=limits.seconds, executor=self.executor)
+        return Detection(search, limits, places=self.places)
 
     def tiers(self) -> set[Tier]:
         """Return where the encoders are."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from tts_service.speech.captured.flow_device_operations import DeviceOperations
-from tts_service.speech.captured.flow_operations import FlowOperations, PlainOperations, Stream
+from tts_service.speech.captured.flow_operations import Chosen, FlowOperations, PlainOperations, Stream
 from tts_service.speech.captured.flow_weights import Norm, PositionedBlock, Product, TransformerBlock
 
 DEVICE = torch.device(os.environ.get("FLOW_KERNELS_DEVICE", "cpu"))
@@ -105,6 +105,20 @@ def solve(operations: FlowOperations) -> torch.Tensor:
     return torch.cat(results)
 
 
+def places(operations: FlowOperations) -> torch.Tensor:
+    """Gather two of four places, one of them shorter, and step them where they stand, with guidance and without."""
+    results = []
+    for guided in (True, False):
+        mel, given = made(4, FRAMES + 3, 80), made(4, FRAMES + 3, 240).to(operations.dtype)
+        numbers = torch.tensor([[3, 1], [FRAMES, 21]], dtype=torch.int32, device=DEVICE)
+        chosen = Chosen(places=numbers[0], lengths=numbers[1], frames=FRAMES, guided=guided)
+        rows = operations.gathered(mel, given, chosen)
+        span = torch.tensor([[9.0, 0.1, 1.7, -0.7], [9.0, 0.3, 1.0, -0.2]], device=DEVICE)[:, 1:]
+        operations.advance(made(len(rows), FRAMES, 80).to(operations.dtype), mel, span, chosen)
+        results += [rows.flatten(), mel.flatten()]
+    return torch.cat(results)
+
+
 CHECKS: tuple[Callable[[FlowOperations], torch.Tensor], ...] = (
     normed_product,
     add_product,
@@ -113,6 +127,7 @@ CHECKS: tuple[Callable[[FlowOperations], torch.Tensor], ...] = (
     resnet,
     shared_times,
     solve,
+    places,
 )
 
 

@@ -1,10 +1,7 @@
 """From settings to the bounds of the door and to what measures speech."""
 
-from pathlib import Path
-
 from tts_service.admission_parts import admission_limits, admissions_of, speech_load
 from tts_service.api.sessions import Sessions
-from tts_service.builtin_engine import builtin_parts
 from tts_service.config import Admission, Limits, ServiceConfig
 from tts_service.scheduling.utilisation import Company, Part
 
@@ -17,10 +14,10 @@ def test_client_may_have_all_places_by_default() -> None:
     assert limits.reopened < limits.full
 
 
-def test_admission_by_number_measures_nothing(tmp_path: Path) -> None:
+def test_admission_by_number_measures_nothing() -> None:
     """The switch leaves the number of places as the only bound: nothing begins too fast, and no machine is too slow."""
     config = ServiceConfig(limits=Limits(sessions=10), admission=Admission(by_cost=False))
-    load = speech_load(config, builtin_parts(tmp_path, reason="a test"))
+    load = speech_load(config, on_gpu=False, models=("voice",))
     sessions = Sessions(limit=10, clock=lambda: 0.0)
     door = admissions_of(config, sessions, load)
 
@@ -29,14 +26,12 @@ def test_admission_by_number_measures_nothing(tmp_path: Path) -> None:
     assert "SpeechLoad" in repr(admissions_of(ServiceConfig(), sessions, load))
 
 
-def test_threads_beyond_the_cores_are_no_capacity(tmp_path: Path) -> None:
+def test_threads_beyond_the_cores_are_no_capacity() -> None:
     """Sixty-four workers on a few cores speak no faster than as many as there are cores."""
-    few, many = (
-        speech_load(ServiceConfig(workers=count), builtin_parts(tmp_path, reason="a test")) for count in (1, 64)
-    )
+    few, many = (speech_load(ServiceConfig(workers=count), on_gpu=False, models=("voice",)) for count in (1, 64))
     for load in (few, many):
         load.stepped(frozenset(), 1.0)
-        load.take()
+        load.take(1)
 
     assert few.known.busy[Part.SOUND] >= many.known.busy[Part.SOUND] > 1.0 / 64 * few.known.busy[Part.SOUND]
     assert 0.0 == few.standing(Company()).load

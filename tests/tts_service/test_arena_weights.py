@@ -211,6 +211,21 @@ def test_restore_without_waiting_is_done_when_the_stream_that_uses_it_goes_on(dr
     assert all(map(torch.equal, expected, weights_of(module)))
 
 
+def test_copies_that_are_done_are_waited_for_by_no_use(driver: FakeCudaDriver) -> None:
+    """Only the first use has its stream wait; after another restore the next one does again."""
+    weights = arena_weights(driver, asynchronous=True)
+    module, held = TinyNetwork(8, 1), list[int]()
+    for _ in range(2):
+        weights.restore(A, module)
+        for _ in range(3):
+            weights.begin_work({A})
+            held.append(driver.held_streams)
+            weights.end_work({A})
+        weights.evict(A)
+
+    assert [1, 1, 1, 2, 2, 2] == held
+
+
 def test_module_that_was_never_used_leaves_after_its_copies(driver: FakeCudaDriver) -> None:
     """An eviction right after a restore does not take memory away that is still being filled."""
     weights = arena_weights(driver, asynchronous=True)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fakes.manual_clock import ManualClock
-from tts_service.busy_time import BusyTime
+from tts_service.busy_time import BusyTime, all_working
 
 
 def test_busy_time_counts_work_that_overlaps_once() -> None:
@@ -67,3 +67,20 @@ def test_busy_time_does_not_care_who_ends_first() -> None:
     clock.advance(1.0)
 
     assert 3.0 == busy.taken()
+
+
+def test_several_that_work_at_once_end_at_once() -> None:
+    """Also where their work fails."""
+    clock = ManualClock()
+    times = [BusyTime(clock) for _ in range(3)]
+
+    def failing() -> None:
+        with all_working(times):
+            clock.advance(2.0)
+            raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        failing()
+    clock.advance(1.0)
+
+    assert [2.0] * 3 == [each.taken() for each in times]

@@ -41,7 +41,7 @@ def test_flow_kernels_interpreted_equal_torch() -> None:
     found = checked({"TRITON_INTERPRET": "1"})
 
     assert {} == too_far(found)
-    assert 14 == len(found)
+    assert 16 == len(found)
 
 
 @pytest.mark.gpu
@@ -51,4 +51,4 @@ def test_flow_kernels_on_a_gpu_equal_torch() -> None:
     found = checked({"FLOW_KERNELS_DEVICE": "cuda"})
 
     assert {} == too_far(found)
-    assert 14 == len(found)
+    assert 16 == len(found)

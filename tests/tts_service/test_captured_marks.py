@@ -16,7 +16,7 @@ from tts_service.errors import ServiceError
 from tts_service.speech import watermark
 from tts_service.speech.captured.graphs import EagerGraphs
 from tts_service.speech.captured.marks_stage import CapturedEncoder
-from tts_service.speech.captured.marks_stream import CapturedMarks
+from tts_service.speech.captured.marks_stream import CapturedMarks, next_of_all
 from tts_service.types import Waveform
 
 TEXT = "Nine little lights shone on the far side of the bay."
@@ -173,3 +173,60 @@ def test_marks_of_what_is_no_number_is_our_fault() -> None:
 
     with pytest.raises(ServiceError, match="not numbers"):
         stream.next_blocks(encoder())
+
+
+def test_marks_of_several_streams_at_once_equal_each_alone() -> None:
+    """Streams of different lengths share rows: in graphs of eight rows every bit is its own, in wider ones to rounding.
+
+    On a CPU no bit differed in wider ones either.
+    """
+    wide = CapturedEncoder(EagerGraphs(torch.device("cpu")), wide=16)
+    wide.capture(encoder())
+    clips = [spoken(TEXT)[:20_000], spoken(TEXT)[20_000:31_000], spoken(TEXT)[4_000:4_500], clip()]
+    alone = [marked(each, [6_000]) for each in clips]
+
+    for captured, bound in ((stage(), 0.0), (wide, 2e-6)):
+        blocks = _all_marked(captured, clips)
+
+        far = [float(np.abs(one - np.concatenate(other)).max()) for one, other in zip(alone, blocks, strict=True)]
+        assert max(far) <= bound
+
+
+def test_marks_of_who_is_alone_have_the_same_bits_in_any_company() -> None:
+    """A stream that must be reproducible shares no rows, so that wider graphs are not its own."""
+    wide = CapturedEncoder(EagerGraphs(torch.device("cpu")), wide=16)
+    wide.capture(encoder())
+    clips = [spoken(TEXT)[:20_000], spoken(TEXT)[20_000:40_000]]
+
+    blocks = _all_marked(wide, clips, alone=0)
+
+    assert marked(clips[0], [6_000]).tobytes() == np.concatenate(blocks[0]).tobytes()
+
+
+def test_marks_of_what_is_no_number_leave_other_streams_theirs() -> None:
+    """One voice that makes no numbers is found, and those that were marked with it have their samples."""
+    streams = [CapturedMarks(stage()) for _ in range(3)]
+    for stream, wave in zip(streams, (torch.full((6_000,), torch.nan), torch.tensor(clip()[:6_000])), strict=False):
+        stream.write(wave)
+
+    error, block, nothing = next_of_all(encoder(), streams)
+
+    assert isinstance(error, ServiceError)
+    assert isinstance(block, np.ndarray)
+    assert marked(clip()[:6_000], [])[: len(block)].tobytes() == block.tobytes()
+    assert nothing is None
+
+
+def _all_marked(captured: CapturedEncoder, clips: list[Waveform], alone: int | None = None) -> list[list[Waveform]]:
+    """Return the blocks of clips that are marked together, each in two pieces."""
+    streams = [CapturedMarks(captured, alone=alone == place) for place in range(len(clips))]
+    blocks: list[list[Waveform]] = [[] for _ in clips]
+    for span in (slice(0, 6_000), slice(6_000, None)):
+        for stream, each in zip(streams, clips, strict=True):
+            stream.write(torch.tensor(each[span]))
+            if span.stop is None:
+                stream.finish()
+        for taken, made in zip(blocks, next_of_all(encoder(), streams), strict=True):
+            assert not isinstance(made, ServiceError)
+            taken.extend([] if made is None else [made])
+    return blocks

@@ -12,11 +12,12 @@ from tts_service.errors import CallerError, Reason
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
-from tts_service.speech.chatterbox_segment import TOKENS_AT_ONCE, TURBO_TAIL
 from tts_service.speech.chatterbox_speech import model_settings, sampling_of
+from tts_service.speech.chatterbox_tokens import TOKENS_AT_ONCE, TURBO_TAIL
 from tts_service.speech.mel_chunks import ChunkSchedule
 from tts_service.speech.sampling import default_sampling
-from tts_service.speech.speech_model import SpeechGuard, all_ended, next_stage
+from tts_service.speech.speech_model import all_ended, next_stage
+from tts_service.speech.speech_outcome import SpeechGuard
 from tts_service.types import Waveform
 
 SAMPLES_PER_TOKEN = 960

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -122,7 +123,9 @@ def test_takeover_race_leaves_exactly_one_in_charge(path: ControlPath) -> None:
     epochs: dict[int, int] = {}
 
     def take_over(number: int) -> None:
-        epochs[number] = governors[number].hello(f"holder-{number}", takeover=True).epoch
+        # Who is taken over at once may hear that before it hears that it governs.
+        with suppress(grpc.RpcError):
+            epochs[number] = governors[number].hello(f"holder-{number}", takeover=True).epoch
 
     threads = [threading.Thread(target=take_over, args=(number,)) for number in range(len(governors))]
     for thread in threads:
@@ -130,14 +133,10 @@ def test_takeover_race_leaves_exactly_one_in_charge(path: ControlPath) -> None:
     for thread in threads:
         thread.join()
     winner = max(epochs, key=lambda number: epochs[number])
-    losers = [governors[number].failure()[:2] for number in epochs if number != winner]
+    losers = [governor.failure()[:2] for number, governor in enumerate(governors) if number != winner]
     answer = governors[winner].direct(epochs[winner], 1)
 
-    assert (sorted(epochs.values()), [(grpc.StatusCode.ABORTED, "SUPERSEDED")] * 2, 1) == (
-        [1, 2, 3],
-        losers,
-        answer.ack.version,
-    )
+    assert (3, [(grpc.StatusCode.ABORTED, "SUPERSEDED")] * 2, 1) == (epochs[winner], losers, answer.ack.version)
 
 
 def test_half_close_lets_the_governor_out(path: ControlPath) -> None:

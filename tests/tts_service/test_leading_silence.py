@@ -44,3 +44,10 @@ def test_leading_silence_of_tensors_is_that_of_arrays(quiet: int, cuts: list[int
         assert np.array_equal(host.trimmed(wave[start:end]), np.asarray(ours))
 
     assert ("over" in repr(host)) == ("over" in repr(device))
+
+
+def test_what_is_no_number_is_not_taken_for_silence() -> None:
+    """It goes on to whoever refuses it, from the host and from a device."""
+    wave = np.full(480, np.nan, np.float32)
+
+    assert (480, 480) == (len(LeadingSilence().trimmed(wave)), len(LeadingSilence().trimmed(torch.from_numpy(wave))))

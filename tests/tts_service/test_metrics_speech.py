@@ -8,6 +8,7 @@ from tests.fakes.metered import CANCELLED, CHUNK, CONFIG, DONE, FAILED, device_r
 from tts_service.config import ServiceConfig
 from tts_service.errors import Reason
 from tts_service.metrics import LoopPulse, Metrics
+from tts_service.residency.types import WaitingUsage
 from tts_service.speech import protocol
 
 
@@ -115,6 +116,30 @@ def test_device_is_told_where_there_is_one() -> None:
         found['greenroom_module_restore_seconds{module="voice"}'],
         found["greenroom_governed"],
     )
+
+
+def test_speech_that_waits_on_the_host_is_told_where_it_may() -> None:
+    """How much, how often and how long; nothing of it where keys and values never leave."""
+    waiting = WaitingUsage(
+        segments=1, used_bytes=2, held_bytes=3, most_bytes=4, departures=5, refusals=6, away_seconds=7
+    )
+    silent, metrics = fresh(), fresh()
+    silent.watch(device_report, [])
+    report = device_report()
+    assert report.device is not None
+    metrics.watch(lambda: replace(report, device=replace(report.device, waiting=waiting)), [])
+    found = {name: value for name, value in values(metrics.registry).items() if "_waiting_" in name}
+
+    assert [] == [name for name in values(silent.registry) if name.startswith("greenroom_waiting_")]
+    assert {
+        'greenroom_waiting_bytes{kind="used"}': 2.0,
+        'greenroom_waiting_bytes{kind="held"}': 3.0,
+        'greenroom_waiting_bytes{kind="most"}': 4.0,
+        "greenroom_waiting_segments": 1.0,
+        "greenroom_waiting_departures_total": 5.0,
+        "greenroom_waiting_refusals_total": 6.0,
+        "greenroom_waiting_seconds_total": 7.0,
+    } == found
 
 
 def test_series_stay_few() -> None:

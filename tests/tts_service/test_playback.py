@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from tts_service.speech.playback import (
     room_at,
     sent,
     skipped,
+    still_seconds,
 )
 
 
@@ -80,6 +82,36 @@ def test_clock_of_a_paused_player_does_not_run_dry() -> None:
     clock = reported(reported(sent(PlaybackClock(as_of=0.0), 2.0, 0.0), 1.0, 1.0), 1.0, 1.5)
 
     assert advanced(clock, 1.5 + REPORT_FRESH_SECONDS).dry_since is None
+
+
+@pytest.mark.parametrize(
+    ("reports", "now", "still"),
+    [
+        pytest.param(((1.0, 1.0),), 3.0, 0.0, id="one report says nothing of a pause"),
+        pytest.param(((1.0, 1.0), (1.0, 2.0)), 2.5, 1.5, id="since the first of two that are the same"),
+        pytest.param(((1.0, 1.0), (1.0, 2.0), (1.0, 3.0)), 3.0, 2.0, id="and on"),
+        pytest.param(((1.0, 1.0), (1.0, 2.0)), 4.1, 0.0, id="until reports stay away"),
+        pytest.param(((1.0, 1.0), (1.0, 2.0), (1.1, 2.2)), 2.3, 0.0, id="until it plays on"),
+        pytest.param(((4.0, 4.0), (4.0, 5.0)), 5.5, 0.0, id="who has heard all waits for more"),
+    ],
+)
+def test_clock_tells_how_long_its_player_stands_still(
+    reports: tuple[tuple[float, float], ...], now: float, still: float
+) -> None:
+    """By the client's word alone, and only with something left to play."""
+    clock = sent(PlaybackClock(as_of=0.0), 4.0, 0.0)
+    for played, at in reports:
+        clock = reported(advanced(clock, at), played, at)
+
+    assert pytest.approx(still) == still_seconds(clock, now)
+
+
+def test_clock_after_an_interruption_stands_still_no_more() -> None:
+    """What was to be played is gone, and the pause with it."""
+    clock = reported(reported(sent(PlaybackClock(as_of=0.0), 4.0, 0.0), 1.0, 1.0), 1.0, 2.0)
+    clock = sent(discarded(clock, 2.1), 4.0, 2.2)
+
+    assert 0.0 == still_seconds(clock, 2.3)
 
 
 def test_clock_of_a_player_that_ran_dry_goes_on_with_what_comes() -> None:

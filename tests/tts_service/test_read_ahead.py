@@ -108,10 +108,10 @@ def test_reading_ends_when_it_is_told_to() -> None:
         ahead.begin(name, read)
     assert begun.wait(WAIT_SECONDS)
     thread = next(each for each in threading.enumerate() if each.name == "weights ahead")
+    threading.Timer(0.05, held.set).start()
     ahead.end()
-    held.set()
-    thread.join(WAIT_SECONDS)
 
+    assert not thread.is_alive()
     assert [ReadEndedError] == [type(each) for each in ended]
     assert None is ahead.take(NAMES[1], no_progress)
 

@@ -4,17 +4,20 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
+from tests.fakes.device_figures import ENGLISH
 from tests.fakes.fake_modules import FakeModules
 from tests.fakes.fake_watermarker import PlainEncoder
 from tests.fakes.laned_speech import PIECE_SAMPLES, TOKENS, LanedSpeech
 from tests.fakes.session_driver import OFFER
 from tts_service.engine import Engine
 from tts_service.errors import CallerError, Reason
+from tts_service.loops import Pace
 from tts_service.models.module_spec import ModuleSpec
 from tts_service.renderer import Renderer
 from tts_service.residency.manager import ResidencyManager
@@ -31,6 +34,7 @@ from tts_service.speech.rendering import (
     SegmentMade,
 )
 from tts_service.speech.session_config import ConfigRequest, Defaults, SessionConfig, resolve
+from tts_service.speech.speech_model import Lane
 from tts_service.types import VOICE, WATERMARK_ENCODER, Segment
 from tts_service.workers import Workers
 
@@ -42,7 +46,7 @@ TIMEOUT_SECONDS = 20.0
 class LanedStageSet:
     """An engine over three modules of ten bytes, one renderer, and all that it said."""
 
-    def __init__(self, speech: LanedSpeech, *, workers: int, budget_bytes: int | None) -> None:
+    def __init__(self, speech: LanedSpeech, *, workers: int | None, budget_bytes: int | None) -> None:
         self.speech = speech
         self.events: list[RenderEvent] = []
         loads: dict[str, Callable[[], object]] = {TOKENS: object, VOICE: object, WATERMARK_ENCODER: PlainEncoder}
@@ -52,8 +56,12 @@ class LanedStageSet:
             budget_bytes=budget_bytes,
             stay_seconds=0.0,
         )
-        self.workers = Workers.shared(workers)
-        engine = Engine(self.residency, self.workers, models={CONFIG.model: speech}, restore_timeout_seconds=10)
+        pace = None if workers else Pace(figures=ENGLISH)
+        own = {lane: ThreadPoolExecutor(1) for lane in Lane} if workers is None else {}
+        self.workers = Workers.shared(workers) if workers else Workers(own)
+        engine = Engine(
+            self.residency, self.workers, models={CONFIG.model: speech}, restore_timeout_seconds=10, pace=pace
+        )
         self.renderer = Renderer(engine, self.events.append)
 
     def order(self, index: int, utterance_id: str = "u") -> None:
@@ -110,9 +118,12 @@ class LanedStageSet:
 
 @asynccontextmanager
 async def on_stage(
-    *counts: int, workers: int = 2, budget_bytes: int | None = None
+    *counts: int, workers: int | None = 2, budget_bytes: int | None = None
 ) -> AsyncIterator[tuple[LanedStageSet, LanedSpeech]]:
-    """Give a stage whose renderer runs; nothing may have gone wrong in the end."""
+    """Give a stage whose renderer runs; nothing may have gone wrong in the end.
+
+    Without `workers`, each lane has a thread, and sound is made by the loop that shares it.
+    """
     speech = LanedSpeech(*counts)
     set_up = LanedStageSet(speech, workers=workers, budget_bytes=budget_bytes)
     await asyncio.to_thread(set_up.residency.start)
@@ -141,9 +152,9 @@ async def spoken(set_up: LanedStageSet, segments: int, utterance_id: str = "u") 
     return end
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 3, None])
 @pytest.mark.parametrize("budget_bytes", [None, 29, 10])
-async def test_utterance_is_whole_and_in_order(workers: int, budget_bytes: int | None) -> None:
+async def test_utterance_is_whole_and_in_order(workers: int | None, budget_bytes: int | None) -> None:
     """However many threads there are, and whatever fits at home, the same is heard."""
     async with on_stage(4, 1, 3, workers=workers, budget_bytes=budget_bytes) as (set_up, speech):
         for index in range(3):
@@ -214,8 +225,8 @@ async def test_segments_in_turns_are_not_begun_ahead() -> None:
 
 
 @pytest.mark.parametrize("place", ["tokens 0.0", "tokens 0.2", "sound 0.0", "sound 0.2", "tokens 1.1", "sound 1.0"])
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_failure_in_either_lane_fails_the_utterance_once(place: str, workers: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2, None])
+async def test_failure_in_either_lane_fails_the_utterance_once(place: str, workers: int | None) -> None:
     """The other lane ends too, nothing is held, what was ordered behind is dropped, and the next one is spoken."""
     async with on_stage(3, 3, workers=workers) as (set_up, speech):
 
@@ -260,12 +271,14 @@ async def test_failure_of_a_segment_begun_ahead_lets_the_one_before_it_end() -> 
     assert [0, 1] == set_up.sounds()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, None])
 @pytest.mark.parametrize("budget_bytes", [None, 20, 10])
 @pytest.mark.parametrize(
     "place", [f"{stage} {s}.{n}" for stage in ("tokens", "sound") for s in (0, 1) for n in range(3)]
 )
-async def test_discard_within_any_step_ends_both_lanes(place: str, budget_bytes: int | None, workers: int) -> None:
+async def test_discard_within_any_step_ends_both_lanes(
+    place: str, budget_bytes: int | None, workers: int | None
+) -> None:
     """No word of the utterance follows, its claims go at once, and the next one is spoken whole."""
     reached, go_on = threading.Event(), threading.Event()
     async with on_stage(3, 3, workers=workers, budget_bytes=budget_bytes) as (set_up, speech):

@@ -23,7 +23,7 @@ from tts_service.speech.session_config import (
     overlay,
     resolve,
 )
-from tts_service.speech.speech_model import SpeechGuard, SpeechOutcome
+from tts_service.speech.speech_outcome import SpeechGuard, SpeechOutcome
 from tts_service.types import EncodedPiece
 
 HAS = {"temperature": 0.8, "top_k": 5, "cfg_weight": 0.5}

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.device_figures import ENGLISH, TURBO
 from tts_service.scheduling.costs import CLIPPED, WEIGHT, Costs, decode_seconds, expected, observed, tokens_seconds
-from tts_service.scheduling.figures import H100_ENGLISH, H100_TURBO
 from tts_service.scheduling.work import Work
 
-COSTS = Costs(figures=H100_ENGLISH)
+COSTS = Costs(figures=ENGLISH)
 WORKS = st.sampled_from(Work)
 SIZES = st.integers(min_value=1, max_value=128)
 
@@ -53,7 +53,7 @@ def test_decode_of_one_chunk_takes_what_was_measured() -> None:
 @settings(deadline=None, max_examples=50)
 def test_cost_measured_again_and_again_is_believed(work: Work, size: int, times: float, turbo: bool) -> None:  # noqa: FBT001
     """Whatever the device really takes, some hundred measurements find it out."""
-    costs = Costs(figures=H100_TURBO if turbo else H100_ENGLISH)
+    costs = Costs(figures=TURBO if turbo else ENGLISH)
     truth = times * expected(costs, work, size)
     for _ in range(200):
         costs = observed(costs, work, size, truth)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from benchmarks.scheduling_contenders import ByDeadline, FirstCome
+from benchmarks.scheduling_contenders import ByDeadline, FirstCome, Rules
 from benchmarks.scheduling_outcome import Outcome, quantile
 from benchmarks.scheduling_sessions import Manner
 from benchmarks.scheduling_stories import beside, files, spread, steady
 from benchmarks.scheduling_world import World
 from tts_service.scheduling.figures import H100_ENGLISH
+from tts_service.scheduling.sound_batches import BatchLimits
 
 SECONDS = 14.0
 
@@ -74,3 +75,16 @@ def test_conversations_with_interruptions_hear_no_gap() -> None:
     assert outcome.interrupted > 0
     assert 0 == outcome.underruns
     assert 16 == len(outcome.heard)
+
+
+def test_nobody_starves_where_sound_is_made_together() -> None:
+    """Talk and files share steps and waveforms: no gap is heard, everybody begins, and every file goes on."""
+    rules = Rules(batch=BatchLimits(sounding=4))
+    outcome = World(H100_ENGLISH, ByDeadline(rules, admits=False), beside(spread(40), files(8))).run(20.0)
+
+    assert 0 == outcome.underruns
+    assert 1.0 > max(outcome.first_audio_seconds)
+    assert 0.8 < outcome.fairness
+    assert 1.0 < outcome.bulk_times
+    assert 8 == len(outcome.files)
+    assert all(each.audio_seconds > 0.0 for each in outcome.files)

@@ -33,6 +33,7 @@ from tts_service.speech.protocol import (
 from tts_service.speech.rendering import (
     AudioMade,
     DiscardAudio,
+    NoteHeard,
     RenderFailed,
     RenderSegment,
     RestoreAwaited,
@@ -250,6 +251,21 @@ def test_pacing_follows_a_client_that_reports_a_pause() -> None:
         driver.say(PlaybackPosition(utterance_id="u", played_samples=0)).wait(1.0)
 
     assert sent == driver.samples_sent()
+
+
+def test_pause_of_a_listener_is_told_to_the_renderer_and_so_is_its_end() -> None:
+    """While something is to be made; a player that moves is followed without that."""
+    driver = SessionDriver(ConfigRequest(pacing=Pacing.REALTIME))
+    for number in range(16):
+        driver.session.receive(text("u", f"Sentence number {number} is here. "), driver.clock())
+    driver.run()
+    heard = []
+    for samples in (1_000, 9_000, 9_000, 9_000, 20_000, 30_000):
+        driver.wait(0.5).orders.clear()
+        driver.say(PlaybackPosition(utterance_id="u", played_samples=samples))
+        heard.append([each.heard.clock.played_seconds for each in driver.orders if isinstance(each, NoteHeard)])
+
+    assert [[], [], [0.375], [0.375], [pytest.approx(20_000 / 24_000)], []] == heard
 
 
 def test_pacing_none_is_bounded_by_what_the_client_has_not_taken() -> None:

@@ -80,8 +80,8 @@ def test_most_urgent_solved_chunk_sounds_first() -> None:
     """And alone, where waveforms are made singly."""
     solved = [chunk(1, 0.5, state=SOLVED), chunk(2, 0.4, state=SOLVED)]
 
-    assert batch(Work.SOUND, 2) == decided(*solved, chunk(3, 0.6, state=SOLVING))
-    assert batch(Work.SOUND, 2, 1) == decided(*solved, limits=BatchLimits(sounding=8))
+    assert batch(Work.SOUND, 2) == decided(*solved, chunk(3, 0.6, state=SOLVING), limits=BatchLimits(sounding=1))
+    assert batch(Work.SOUND, 2, 1) == decided(*solved)
 
 
 def test_bulk_goes_on_where_nothing_else_is_due() -> None:

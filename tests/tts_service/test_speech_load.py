@@ -18,13 +18,13 @@ class Desk:
     def __init__(self, threads: dict[Part, int]) -> None:
         self.clock, self.cpu = ManualClock(), ManualClock()
         self.load = SpeechLoad(on_cpu(2), threads=threads, clock=self.clock, cpu_clock=self.cpu)
-        self.load.take()
+        self.load.take(1)
 
     def pass_second(self) -> None:
         """Let a second pass, of which the event loop took a twentieth."""
         self.clock.advance(1.0)
         self.cpu.advance(0.05)
-        self.load.take()
+        self.load.take(1)
 
 
 def test_steps_are_shares_of_the_threads_that_take_them() -> None:

@@ -30,6 +30,7 @@ TABLE = [
     (Reason.DEVICE_MEMORY, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Reason.DRAINING, grpc.StatusCode.UNAVAILABLE),
     (Reason.ENGINE_STARTING, grpc.StatusCode.UNAVAILABLE),
+    (Reason.ENGINE_RESTARTING, grpc.StatusCode.UNAVAILABLE),
     (Reason.ETAG_MISMATCH, grpc.StatusCode.ABORTED),
     (Reason.SUPERSEDED, grpc.StatusCode.ABORTED),
     (Reason.IDLE_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),

@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 import pytest
 
 from greenroom.memory.v1 import residency_pb2 as pb
+from memctl.residency_wire import device_usage_of
 from tests.fakes.fake_residency_manager import FakeResidencyManager
 from tts_service.api import residency_messages, upkeep_messages
 from tts_service.residency.trimming import MemoryKind, TrimmedKind, TrimReport
-from tts_service.residency.types import DeviceUsage, Tier
+from tts_service.residency.types import DeviceUsage, Tier, WaitingUsage
 from tts_service.settings_listing import EffectiveSetting, SettingSource
 from tts_service.types import VOICE
 
@@ -23,14 +24,29 @@ USAGE = DeviceUsage(
     largest_free_block_bytes=8,
     context_bytes=9,
 )
+WAITING = WaitingUsage(segments=1, used_bytes=2, held_bytes=3, most_bytes=4, departures=5, refusals=6, away_seconds=7.5)
 
 
 def test_device_usage_message_carries_every_field() -> None:
     """Each has a field of its own name."""
     message = residency_messages.device_usage_message(USAGE)
 
-    assert {each.name: getattr(USAGE, each.name) for each in fields(DeviceUsage)} == {
-        each.name: getattr(message, each.name) for each in pb.DeviceUsage.DESCRIPTOR.fields
+    assert {each.name: getattr(USAGE, each.name) for each in fields(DeviceUsage) if each.name != "waiting"} == {
+        each.name: getattr(message, each.name) for each in pb.DeviceUsage.DESCRIPTOR.fields if each.name != "waiting"
+    }
+    assert message is not None
+    assert not message.HasField("waiting")
+
+
+def test_what_waits_on_the_host_is_told_by_the_service_and_read_by_memctl() -> None:
+    """Every figure arrives as it was."""
+    message = residency_messages.device_usage_message(replace(USAGE, waiting=WAITING))
+    assert message is not None
+    read = device_usage_of(message).waiting
+    assert read is not None
+
+    assert {name: getattr(read, name) for name in read.__slots__} == {
+        name: getattr(WAITING, name) for name in WAITING.__slots__
     }
 
 

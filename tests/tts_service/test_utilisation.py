@@ -45,9 +45,18 @@ def after(
             audio_seconds=speakers,
             paced_seconds=speakers,
             gaps=gaps,
+            sessions=round(speakers),
         )
         known = measured(known, seen, machine, known.at + 1.0)
         del second
+    return known
+
+
+def crowd_of(number: int) -> Utilisation:
+    """Return what is known when so many have just come in."""
+    known = NOBODY
+    for _ in range(number):
+        known = joined(known)
     return known
 
 
@@ -79,19 +88,14 @@ def test_flood_of_messages_is_not_taken_for_what_speech_costs() -> None:
 
 def test_newcomers_count_as_speakers_before_they_were_seen_to_speak() -> None:
     """Twenty that came at once are a load of twenty, though nothing of them was measured yet."""
-    known = NOBODY
-    for _ in range(20):
-        known = joined(known)
+    known = crowd_of(20)
 
     assert pytest.approx(20 * CPU_SECONDS / 2) == standing(known, Company(paced=20)).load
 
 
 def test_sessions_that_hardly_speak_make_room_for_others() -> None:
     """Who was seen to speak a tenth of the time counts for the least share, not for a speaker."""
-    known = NOBODY
-    for _ in range(20):
-        known = joined(known)
-    quiet = after(60, speakers=2.0, cost=CPU_SECONDS / 2, known=known)
+    quiet = after(60, speakers=2.0, cost=CPU_SECONDS / 2, known=crowd_of(20))
 
     assert pytest.approx(5.0) == demand(quiet, Company(paced=20), listening_share=0.25)
     assert pytest.approx(2.0, abs=0.1) == demand(quiet, Company(paced=20), listening_share=0.0)
@@ -135,6 +139,36 @@ def test_gaps_are_late_work_that_is_forgotten_though_nobody_speaks() -> None:
 
     assert pytest.approx(0.5, rel=0.2) == late
     assert standing(silent, Company(paced=2)).late_share < 0.01
+
+
+def test_single_gap_does_not_keep_the_second_caller_out() -> None:
+    """What held the machine up once, such as a client's flood of messages, is no sign that two are too many."""
+    once, twice = (
+        measured(joined(NOBODY), Seen(gaps=gaps, audio_seconds=1.0, sessions=1), CPU, NOBODY.at + 0.5)
+        for gaps in (1, 2)
+    )
+
+    assert 0.0 == standing(once, Company(paced=1)).late_share
+    assert standing(twice, Company(paced=1)).late_share > AdmissionLimits().late_share
+
+
+def test_gaps_of_a_crowd_do_not_shut_the_door_for_those_who_come_after_it() -> None:
+    """Forty who ran dry tell nothing of the second one who comes when they have gone, and much of the fortieth."""
+    crowd = after(20, speakers=40.0, cost=0.01, gaps=8, known=crowd_of(40))
+    gone = measured(crowd, Seen(), CPU, crowd.at + 20.0)
+
+    assert standing(crowd, Company(paced=40)).late_share > AdmissionLimits().late_share
+    assert gone.gap_rate > AdmissionLimits().late_share
+    assert 0.0 == standing(gone, Company(paced=2)).late_share
+    assert standing(gone, Company(paced=160)).late_share > AdmissionLimits().late_share
+
+
+def test_gaps_of_few_count_though_many_had_gaps_before() -> None:
+    """What a small company suffers from is not the crowd's."""
+    crowd = after(20, speakers=40.0, cost=0.01, gaps=8, known=crowd_of(40))
+    few = after(20, speakers=4.0, cost=0.01, gaps=1, known=crowd)
+
+    assert standing(few, Company(paced=4)).late_share > AdmissionLimits().late_share
 
 
 def test_figures_of_a_device_hold_more_sessions_together_than_in_turns() -> None:

@@ -299,7 +299,7 @@ async def test_service_without_voices_says_so(desk: VoiceDesk, monkeypatch: pyte
     monkeypatch.setattr(desk.service, "_uploads", None)
     reason, message = await refusal(desk.create(pieces_of(GOOD)))
 
-    assert ("BAD_CONFIG", True) == (reason, "makes no voices" in message)
+    assert ("BAD_CONFIG", True) == (reason, "makes no voices" in message and "--model english" in message)
 
 
 async def test_fault_of_a_library_is_the_engines_and_its_words_stay_here(

@@ -19,7 +19,7 @@ def noise(count: int, seed: int = 0) -> Waveform:
 def drained(stream: WatermarkStream, encoder: FakeEncoder) -> list[Waveform]:
     """Return all blocks that the stream gives now."""
     blocks = []
-    while (block := stream.next_block(encoder)) is not None:
+    while (block := stream.next_blocks(encoder)) is not None:
         blocks.append(block)
     return blocks
 
@@ -116,31 +116,43 @@ def test_block_end_any_position_is_next_on_a_grid_of_whole_frames(position: int)
     assert end == block_end(end - 1)
 
 
-def test_next_block_before_look_ahead_is_none() -> None:
+def test_next_blocks_before_look_ahead_is_none() -> None:
     """The first block comes with the sample that completes its look-ahead, and no earlier."""
     stream, encoder = WatermarkStream(), FakeEncoder()
     stream.write(noise(960 + 4_560 - 1))
-    early = stream.next_block(encoder)
+    early = stream.next_blocks(encoder)
     stream.write(noise(1))
-    block = stream.next_block(encoder)
+    block = stream.next_blocks(encoder)
 
     assert early is None
     assert block is not None
     assert len(block) == 960
 
 
-def test_next_block_of_a_backlog_gives_bounded_steps() -> None:
-    """However much audio waits, each call marks one window of at most 0.55 s."""
+def test_next_blocks_of_a_backlog_gives_bounded_steps() -> None:
+    """However much audio waits, each call marks one window of at most 0.55 s, and the first one two."""
     stream, encoder = WatermarkStream(), FakeEncoder()
     stream.write(noise(240_000))
+    windows = []
+    for _ in range(3):
+        stream.next_blocks(encoder)
+        windows.append(len(encoder.windows))
 
-    stream.next_block(encoder)
-
-    assert len(encoder.windows) == 1
+    assert [2, 3, 4] == windows
 
 
-def test_ready_says_whether_next_block_gives_one() -> None:
-    """`ready` is true exactly when `next_block` has something, so that no lease is taken in vain."""
+def test_first_blocks_come_together() -> None:
+    """What is heard first lasts for 0.2 s where so much is there."""
+    stream, encoder = WatermarkStream(), FakeEncoder()
+    stream.write(noise(960 + 3_840 + 4_560))
+    block = stream.next_blocks(encoder)
+
+    assert block is not None
+    assert 960 + 3_840 == len(block)
+
+
+def test_ready_says_whether_next_blocks_gives_any() -> None:
+    """`ready` is true exactly when `next_blocks` has something, so that no lease is taken in vain."""
     stream, encoder = WatermarkStream(), FakeEncoder()
     said, given_ = [], []
     for step in range(40):
@@ -149,7 +161,7 @@ def test_ready_says_whether_next_block_gives_one() -> None:
         elif step < 30:
             stream.write(noise(1_700))
         said.append(stream.ready)
-        given_.append(stream.next_block(encoder) is not None)
+        given_.append(stream.next_blocks(encoder) is not None)
 
     assert said == given_
     assert True in said[:30]
@@ -162,19 +174,21 @@ def test_stream_without_audio_gives_nothing() -> None:
     stream.write(noise(0))
     stream.finish()
 
-    assert stream.next_block(FakeEncoder()) is None
+    assert stream.next_blocks(FakeEncoder()) is None
 
 
-def test_next_block_after_failure_gives_the_same_block() -> None:
-    """A failed step loses nothing: the next one gives the block that failed."""
+@pytest.mark.parametrize("spared", [0, 1, 2])
+def test_next_blocks_after_failure_gives_the_same_blocks(spared: int) -> None:
+    """A failed step loses nothing: the next one gives what failed, and what was marked in the same step."""
     clip = noise(20_000)
-    stream, encoder = WatermarkStream(), FakeEncoder(failures=1)
+    stream, encoder = WatermarkStream(), FakeEncoder(failures=1, spared=spared)
     stream.write(clip)
     stream.finish()
+    first = [] if spared < 2 else [stream.next_blocks(encoder)]
     with pytest.raises(ServiceError):
-        stream.next_block(encoder)
+        stream.next_blocks(encoder)
 
-    output = np.concatenate(drained(stream, encoder))
+    output = np.concatenate([*(each for each in first if each is not None), *drained(stream, encoder)])
 
     assert reaching_mark(clip).tobytes() == output.tobytes()
 
@@ -241,6 +255,6 @@ def test_stream_repr_shows_progress() -> None:
     """The representation says how far the stream is."""
     stream = WatermarkStream()
     stream.write(noise(6_000))
-    stream.next_block(FakeEncoder())
+    stream.next_blocks(FakeEncoder())
 
     assert repr(stream) == "<WatermarkStream 960 of 6000 samples marked | open>"

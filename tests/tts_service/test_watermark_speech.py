@@ -27,10 +27,10 @@ def streamed(pieces: list[Waveform]) -> Waveform:
     blocks = []
     for piece in pieces:
         stream.write(piece)
-        while (block := stream.next_block(encoder())) is not None:
+        while (block := stream.next_blocks(encoder())) is not None:
             blocks.append(block)
     stream.finish()
-    while (block := stream.next_block(encoder())) is not None:
+    while (block := stream.next_blocks(encoder())) is not None:
         blocks.append(block)
     return np.concatenate([*blocks, np.zeros(0, np.float32)])
 

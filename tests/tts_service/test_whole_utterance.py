@@ -11,7 +11,7 @@ from benchmarks.upstream_models import upstream_assembled
 from tests.fakes.tiny_weights import tiny_folder
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import quiet, upstream
-from tts_service.speech.chatterbox_segment import TURBO_TAIL
+from tts_service.speech.chatterbox_tokens import TURBO_TAIL
 from tts_service.speech.mel_flow import MelPrompt
 from tts_service.speech.random_source import UpstreamRandom
 from tts_service.speech.sampling import default_sampling

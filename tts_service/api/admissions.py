@@ -115,6 +115,8 @@ class Admissions:
         self._calls: dict[int, _Call] = {}
         self._company = Company()
         self._company_at = clock()
+        self._stood: Standing | None = None
+        self._stood_at = clock()
         self._timer: asyncio.TimerHandle | None = None
 
     @contextlib.contextmanager
@@ -198,7 +200,12 @@ class Admissions:
         if now - self._company_at >= LOOK_SECONDS:
             self._company_at = now
             self._company = replace(self._company, beginning=self._sessions.beginning)
-        return self._measure.standing(self._company)
+        self._stood_at, self._stood = now, self._measure.standing(self._company)
+        return self._stood
+
+    def _recent_standing(self, now: float) -> Standing:
+        """Return how it stood lately: what a flood of calls is told need not be reckoned anew for each."""
+        return self._stood if self._stood is not None and now - self._stood_at < LOOK_SECONDS else self._standing(now)
 
     def look(self) -> None:
         """Look at the queue, now and then: measurements change it as well."""
@@ -236,7 +243,7 @@ class Admissions:
     def _refuse_all(self) -> None:
         """Refuse a call that has not said yet what it wants, if it would be refused whatever it is."""
         now, key = self._clock(), next(self._keys)
-        standing = self._standing(now)
+        standing = self._recent_standing(now)
         verdicts = []
         for priority in (Priority.BULK, Priority.INTERACTIVE):
             applicant = Applicant(key=key, client="", priority=priority)

@@ -72,6 +72,7 @@ def config_request(config: pb.SessionConfig, *, streaming: bool) -> ConfigReques
         pacing=_enum("pacing", config.pacing, PACINGS),
         max_audio_ahead=_seconds("max_audio_ahead", config, "max_audio_ahead"),
         priority=_enum("priority", config.priority, PRIORITIES),
+        reproducible=config.reproducible,
     )
 
 
@@ -139,7 +140,7 @@ def _masked(config: pb.SessionConfig, paths: tuple[str, ...]) -> pb.SessionConfi
     kept.CopyFrom(config)
     named = {path.split(".")[0] for path in paths}
     for field in config.DESCRIPTOR.fields:
-        if field.name in {"audio_format", "priority"} or not named & {field.name, "*"}:
+        if field.name in {"audio_format", "priority", "reproducible"} or not named & {field.name, "*"}:
             kept.ClearField(field.name)
     return kept
 

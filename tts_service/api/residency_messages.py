@@ -21,6 +21,7 @@ from tts_service.residency.types import (
     ResidencyReport,
     Tier,
     Urgency,
+    WaitingUsage,
 )
 from tts_service.types import ModuleName
 
@@ -163,6 +164,19 @@ def device_usage_message(usage: DeviceUsage | None) -> pb.DeviceUsage | None:
         largest_free_block_bytes=usage.largest_free_block_bytes,
         context_bytes=usage.context_bytes,
         pinned_host_bytes=usage.pinned_host_bytes,
+        waiting=None if usage.waiting is None else _waiting_message(usage.waiting),
+    )
+
+
+def _waiting_message(usage: WaitingUsage) -> pb.WaitingUsage:
+    return pb.WaitingUsage(
+        segments=usage.segments,
+        used_bytes=usage.used_bytes,
+        held_bytes=usage.held_bytes,
+        most_bytes=usage.most_bytes,
+        departures=usage.departures,
+        refusals=usage.refusals,
+        away_duration=duration(usage.away_seconds),
     )
 
 

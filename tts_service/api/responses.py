@@ -12,7 +12,7 @@ from tts_service.speech import protocol
 from tts_service.speech.encoded_audio import SAMPLE_RATE_RANGE_HERTZ
 from tts_service.speech.session_config import ModelFacts, Offer, SessionConfig, SettingValues, VoiceFacts
 from tts_service.speech.session_limits import SessionLimits
-from tts_service.speech.speech_model import SpeechGuard
+from tts_service.speech.speech_outcome import SpeechGuard
 from tts_service.types import Encoding
 
 WIRE_ENCODINGS: Mapping[Encoding, pb.AudioEncoding.ValueType] = {
@@ -62,6 +62,7 @@ def wire_config(config: SessionConfig) -> pb.SessionConfig:
         pacing=_WIRE_PACINGS[config.pacing],
         max_audio_ahead=duration(config.max_audio_ahead),
         priority=_WIRE_PRIORITIES[config.priority],
+        reproducible=config.reproducible,
     )
 
 

@@ -8,8 +8,8 @@ renderer carries out orders, and the writer writes what `poll` gives. The reader
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tts_service.engine_seam import Emit, SessionRenderer
 from tts_service.errors import Reason, ServiceError
-from tts_service.renderer import Emit, Renderer
 from tts_service.speech.outbox import TIMER_SECONDS
 from tts_service.speech.protocol import ClientMessage, Drain, HalfClose, ServerMessage
 from tts_service.speech.rendering import RenderEvent
@@ -26,7 +26,11 @@ class SessionShell:
     """Runs one session from its first message to its end."""
 
     def __init__(
-        self, session: Session, make_renderer: Callable[[Emit], Renderer], write: Write, clock: Callable[[], float]
+        self,
+        session: Session,
+        make_renderer: Callable[[Emit], SessionRenderer],
+        write: Write,
+        clock: Callable[[], float],
     ) -> None:
         self.session = session
         self._renderer = make_renderer(self._rendered)

@@ -14,19 +14,20 @@ from greenroom.tts.v1 import tts_pb2_grpc as pb_grpc
 from tts_service.api import requests, responses, voices
 from tts_service.api.admissions import Admissions
 from tts_service.api.callers import Caller, caller_of
+from tts_service.api.failed_calls import FailedCalls
 from tts_service.api.openings import WHOLE_TEXT_ID, check_whole_text, first_config, whole_utterance
-from tts_service.api.session_shell import SessionShell
+from tts_service.api.session_shell import SessionShell, Write
 from tts_service.api.sessions import Sessions
 from tts_service.api.speech_watch import SpeechWatch, Unwatched, log_message
 from tts_service.api.statuses import abort_async
 from tts_service.api.voice_upload import VoiceUploads
 from tts_service.api.watermark_detection import Detection
-from tts_service.engine import Engine
+from tts_service.engine_seam import SpeechEngine
 from tts_service.errors import GreenroomError, bad_config
-from tts_service.renderer import Emit, Renderer
 from tts_service.scheduling.admission import AdmissionLimits
 from tts_service.scheduling.verdicts import Queued
 from tts_service.speech import protocol
+from tts_service.speech.new_voice import NO_VOICES_HERE
 from tts_service.speech.session import Session
 from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing
 from tts_service.speech.session_limits import SessionLimits
@@ -56,7 +57,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
     def __init__(
         self,
         *,
-        engine: Engine,
+        engine: SpeechEngine,
         offer: Offer,
         sessions: Sessions,
         admissions: Admissions | None = None,
@@ -75,6 +76,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
         self._clock = clock
         self._uploads = voices
         self._watch = Unwatched() if watch is None else watch
+        self._failed = FailedCalls(clock)
         self._wire_limits = responses.wire_limits(
             settings.limits,
             sessions=sessions.limit,
@@ -109,7 +111,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                 async with self._admissions.admitted(self._caller(context, session), tell_queued):
                     await self._session(session, session_id, request_iterator, context)
             except GreenroomError as error:
-                log.info("session_failed", reason=error.reason.value, message=error.message)
+                self._failed.note("session_failed", error)
                 await self._refuse(context, error)
 
     async def _opened(self, request_iterator: AsyncIterator[pb.StreamingSynthesizeRequest]) -> Session:
@@ -135,7 +137,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             self._tell(message, session)
             await context.write(responses.session_response(message, session_id=session_id, limits=self._wire_limits))
 
-        shell = SessionShell(session, self._renderer, write, self._clock)
+        shell = self._shell(session, write)
         log.info("session_opened", voice=session.config.voice, model=session.config.model)
         self._watch.opened(session.config, streaming=True)
         with self._sessions.listed(shell):
@@ -158,7 +160,7 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
                 async with self._admissions.admitted(self._caller(context, session), tell_queued):
                     await self._whole_text(session, request, context)
             except GreenroomError as error:
-                log.info("synthesis_failed", reason=error.reason.value, message=error.message)
+                self._failed.note("synthesis_failed", error)
                 await self._refuse(context, error)
 
     def _asked(self, request: pb.SynthesizeRequest) -> Session:
@@ -180,9 +182,12 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             if response is not None:
                 await context.write(response)
 
-        shell = SessionShell(session, self._renderer, write, self._clock)
+        shell = self._shell(session, write)
         with self._sessions.listed(shell):
             await shell.run(whole_utterance(request.text))
+
+    def _shell(self, session: Session, write: Write) -> SessionShell:
+        return SessionShell(session, self._engine.renderer, write, self._clock)
 
     def _open(self, asked: ConfigRequest, pacing: Pacing) -> Session:
         defaults = Defaults(
@@ -201,9 +206,6 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
             if self._settings.log_text and isinstance(message, protocol.TextChunk):
                 log.info("text_received", utterance_id=message.utterance_id, text=message.text)
             yield message
-
-    def _renderer(self, emit: Emit) -> Renderer:
-        return Renderer(self._engine, emit)
 
     def _tell(self, message: protocol.ServerMessage, session: Session) -> None:
         log_message(message)
@@ -250,16 +252,16 @@ class SpeechService(pb_grpc.TextToSpeechServiceServicer):
 
     def _voice_uploads(self) -> VoiceUploads:
         if self._uploads is None:
-            raise bad_config("spec.model", "this service speaks with a model that makes no voices")
+            raise bad_config("spec.model", NO_VOICES_HERE)
         return self._uploads
 
     async def DeleteVoice(  # noqa: N802  # The wire's name.
         self, request: pb.DeleteVoiceRequest, context: Any
     ) -> pb.DeleteVoiceResponse:
         """Delete a voice."""
-        store = None if self._uploads is None else self._uploads.store
+        makes = None if self._uploads is None else self._uploads.makes
         try:
-            return await asyncio.to_thread(voices.delete_voice, self._offer, store, request)
+            return await asyncio.to_thread(voices.delete_voice, self._offer, makes, request)
         except GreenroomError as error:
             await abort_async(context, error)
 

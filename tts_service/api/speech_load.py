@@ -4,7 +4,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from tts_service.errors import Reason
@@ -52,7 +51,8 @@ class SpeechLoad:
         self._cpu_seconds: float | None = None
         self._lock = threading.Lock()
         self._busy_seconds: defaultdict[Part, float] = defaultdict(float)
-        self._seen = Seen()
+        self._audio_seconds = self._paced_seconds = 0.0
+        self._gaps = 0
         self._known = Utilisation(at=clock())
 
     # --- what happens -------------------------------------------------------------------------------------------
@@ -69,13 +69,10 @@ class SpeechLoad:
             case protocol.AudioChunk():
                 seconds = message.piece.sample_count / config.audio_format.sample_rate_hertz
                 counts = config.pacing is Pacing.REALTIME and config.priority is Priority.INTERACTIVE
-                self._seen = replace(
-                    self._seen,
-                    audio_seconds=self._seen.audio_seconds + seconds,
-                    paced_seconds=self._seen.paced_seconds + (seconds if counts else 0.0),
-                )
+                self._audio_seconds += seconds
+                self._paced_seconds += seconds if counts else 0.0
             case protocol.UtteranceDone() if config.priority is Priority.INTERACTIVE:
-                self._seen = replace(self._seen, gaps=self._seen.gaps + message.underruns)
+                self._gaps += message.underruns
             case _:
                 pass
 
@@ -100,19 +97,26 @@ class SpeechLoad:
     def standing(self, company: Company) -> Standing:
         """Return how the machine stands with this company, in the event loop."""
         if self._clock() - self._known.at >= PERIOD_SECONDS:
-            self.take()
+            self.take(company.paced + company.unpaced)
         return standing_with(self._known, self._machine, company, listening_share=self._listening_share)
 
-    def take(self) -> None:
-        """Take in what was measured since the last time, in the event loop."""
+    def take(self, sessions: int) -> None:
+        """Take in what was measured since the last time, in the event loop, with so many interactive sessions open."""
         with self._lock:
             busy, self._busy_seconds = self._busy_seconds, defaultdict(float)
-        seen, self._seen = self._seen, Seen()
         cpu_seconds = self._cpu_clock()
         if self._cpu_seconds is not None:
             busy[Part.FRONT] = cpu_seconds - self._cpu_seconds
         self._cpu_seconds = cpu_seconds
-        self._known = measured(self._known, replace(seen, busy_seconds=busy), self._machine, self._clock())
+        seen = Seen(
+            busy_seconds=busy,
+            audio_seconds=self._audio_seconds,
+            paced_seconds=self._paced_seconds,
+            gaps=self._gaps,
+            sessions=sessions,
+        )
+        self._audio_seconds, self._paced_seconds, self._gaps = 0.0, 0.0, 0
+        self._known = measured(self._known, seen, self._machine, self._clock())
 
     @property
     def known(self) -> Utilisation:

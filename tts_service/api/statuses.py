@@ -33,6 +33,7 @@ CODES = {
     Reason.DEVICE_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
     Reason.ENGINE_STARTING: grpc.StatusCode.UNAVAILABLE,
+    Reason.ENGINE_RESTARTING: grpc.StatusCode.UNAVAILABLE,
     Reason.ETAG_MISMATCH: grpc.StatusCode.ABORTED,
     Reason.SUPERSEDED: grpc.StatusCode.ABORTED,
     Reason.IDLE_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -48,7 +49,15 @@ DETAIL_MAXIMUM_BYTES = 160
 DETAILS_MAXIMUM = 8
 """A status travels twice in the trailers, percent-encoded and in base64, and peers refuse trailers over 8 KiB."""
 
-_RETRIED = frozenset({Reason.AT_CAPACITY, Reason.DEVICE_MEMORY, Reason.DRAINING, Reason.ENGINE_STARTING})
+_RETRIED = frozenset(
+    {
+        Reason.AT_CAPACITY,
+        Reason.DEVICE_MEMORY,
+        Reason.DRAINING,
+        Reason.ENGINE_STARTING,
+        Reason.ENGINE_RESTARTING,
+    }
+)
 
 
 def to_status(error: Exception) -> status_pb2.Status:

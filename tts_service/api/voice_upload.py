@@ -1,30 +1,22 @@
-"""CreateVoice: collects an upload within its limits, makes the voice beside speech, and stores it.
+"""CreateVoice: collects an upload within its limits, and has the voice made.
 
 The encoders are called with the first bytes, so that they are there when the upload ends, and claimed until the voice
-is made; then they leave by themselves. A client that goes away ends the work after the step under way, and nothing is
-stored.
+is made; then they leave by themselves. A client that goes away ends the work, and nothing is stored.
 """
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.responses import wire_voice, wire_voice_limits
 from tts_service.api.sessions import Sessions
-from tts_service.engine import Engine
+from tts_service.engine_seam import VoiceMaking
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.speech.new_voice import NewVoice, VoiceContent, resolve_new_voice
-from tts_service.speech.reference_audio import REFERENCE_LIMITS, ReferenceLimits, read_reference
-from tts_service.speech.session_config import Offer, VoiceFacts
-from tts_service.speech.uploaded_conditionals import read_uploaded_conditionals
-from tts_service.speech.voice_conditionals import VoiceConditionals
-from tts_service.speech.voice_encoding import ENCODER_MODULES, EncodingRules, VoiceEncoding
-from tts_service.speech.voice_store import VoiceStore
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, ModuleName
+from tts_service.speech.reference_audio import REFERENCE_LIMITS, ReferenceLimits
+from tts_service.speech.session_config import Offer
 
 _CONTENTS: Mapping[int, VoiceContent] = {
     pb.VOICE_CONTENT_UNSPECIFIED: VoiceContent.REFERENCE_AUDIO,
@@ -49,29 +41,13 @@ class VoiceUploadLimits:
 
 
 class VoiceUploads:
-    """Makes voices of what clients upload. `rules` are those of each model that makes voices, by its id.
+    """Has voices made of what clients upload; `places` bounds the uploads at once and hears of a drain."""
 
-    `places` bounds the uploads at once and hears of a drain, `executor` how many of them compute.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        offer: Offer,
-        store: VoiceStore,
-        *,
-        rules: Mapping[str, EncodingRules],
-        limits: VoiceUploadLimits,
-        places: Sessions,
-        executor: Executor,
-    ) -> None:
+    def __init__(self, makes: VoiceMaking, offer: Offer, *, limits: VoiceUploadLimits, places: Sessions) -> None:
         self.limits = limits
-        self.store = store
-        self._engine = engine
-        self._offer = offer
-        self._rules = rules
+        self.makes = makes
         self.places = places
-        self._executor = executor
+        self._offer = offer
 
     async def create(self, request_iterator: AsyncIterator[pb.CreateVoiceRequest]) -> pb.CreateVoiceResponse:
         """Read the upload and answer with the voice; raise BAD_CONFIG, BAD_AUDIO, AT_CAPACITY or what leases raise."""
@@ -82,7 +58,7 @@ class VoiceUploads:
             except TimeoutError:
                 message = f"the upload was not complete within {self.limits.upload_seconds:g} s"
                 raise ServiceError(Reason.IDLE_TIMEOUT, message) from None
-            facts, already_there = await self._made(wanted, content)
+            facts, already_there = await self.makes.made(wanted, content)
         return pb.CreateVoiceResponse(voice=wire_voice(facts), already_there=already_there)
 
     # --- the upload ---------------------------------------------------------------------------------------------
@@ -101,7 +77,7 @@ class VoiceUploads:
             if wanted is None:
                 raise bad_config("spec", "must come first, before content")
             if not data and request.content and wanted.content is VoiceContent.REFERENCE_AUDIO:
-                self._call_encoders(called)
+                called.enter_context(self.makes.called())
             data += request.content
             if len(data) > self.limits.bytes:
                 raise CallerError(
@@ -125,54 +101,5 @@ class VoiceUploads:
     def _advice(self) -> str:
         return f"{self.limits.reference.max_seconds:g} s of audio are enough: cut it, or send FLAC, Opus or MP3"
 
-    def _call_encoders(self, called: ExitStack) -> None:
-        """Have the encoders come while the rest is uploaded; whether they came shows when they are leased."""
-        called.enter_context(self._engine.residency.claim(ENCODER_MODULES))
-        coming = self._engine.call(ENCODER_MODULES)
-        if coming is not None:
-            called.callback(coming.cancel)
-
-    # --- the voice ----------------------------------------------------------------------------------------------
-
-    async def _made(self, wanted: NewVoice, content: bytes) -> tuple[VoiceFacts, bool]:
-        """Make the voice in a thread of its own; when whoever waits is cancelled, so is the work."""
-        gone = threading.Event()
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._executor, self._make, wanted, content, gone.is_set)
-        finally:
-            gone.set()
-
-    def _make(self, wanted: NewVoice, content: bytes, is_gone: Callable[[], bool]) -> tuple[VoiceFacts, bool]:
-        voice_id = self.store.voice_id(wanted.model, content)
-        known = self.store.facts(voice_id)
-        if known is not None:
-            return known, True
-        voice, description = self._voice(wanted, content, is_gone)
-        _check_wanted(is_gone)
-        return self.store.add(wanted.facts(voice_id, description), voice)
-
-    def _voice(self, wanted: NewVoice, content: bytes, is_gone: Callable[[], bool]) -> tuple[VoiceConditionals, str]:
-        rules = self._rules[wanted.model]
-        if wanted.content is VoiceContent.UPSTREAM_CONDITIONALS:
-            voice = read_uploaded_conditionals(content, max_prompt_tokens=rules.prompt_tokens)
-            return voice, "Imported from upstream's conditionals."
-        samples = read_reference(content, self.limits.reference)
-        encoding = VoiceEncoding(samples, rules)
-        while modules := encoding.next_modules:
-            _check_wanted(is_gone)
-            self._step(encoding, modules)
-        return encoding.voice(), f"Made from {len(samples) / MODEL_SAMPLE_RATE_HERTZ:.1f} s of reference audio."
-
-    def _step(self, encoding: VoiceEncoding, modules: frozenset[ModuleName]) -> None:
-        (module,) = modules
-        self._engine.borrow(module, lambda lent: encoding.step({module: lent}))
-
     def __repr__(self) -> str:
-        return f"<VoiceUploads {self.places!r} into {self.store!r}>"
-
-
-def _check_wanted(is_gone: Callable[[], bool]) -> None:
-    """Raise if nobody waits for the voice any more; then nobody hears of this error either."""
-    if is_gone():
-        raise ServiceError(Reason.ENGINE_FAULT, "the client went away")
+        return f"<VoiceUploads {self.places!r} for {self.makes!r}>"

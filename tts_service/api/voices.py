@@ -6,9 +6,9 @@ from itertools import islice
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.responses import wire_voice
-from tts_service.errors import bad_config
+from tts_service.engine_seam import VoiceMaking
+from tts_service.errors import bad_config, voice_not_found
 from tts_service.speech.session_config import Offer
-from tts_service.speech.voice_store import VoiceStore, voice_not_found
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
@@ -22,10 +22,10 @@ def get_voice(offer: Offer, request: pb.GetVoiceRequest) -> pb.GetVoiceResponse:
     return pb.GetVoiceResponse(voice=wire_voice(voice))
 
 
-def delete_voice(offer: Offer, store: VoiceStore | None, request: pb.DeleteVoiceRequest) -> pb.DeleteVoiceResponse:
+def delete_voice(offer: Offer, makes: VoiceMaking | None, request: pb.DeleteVoiceRequest) -> pb.DeleteVoiceResponse:
     """Delete a voice; raise VOICE_NOT_FOUND, or BAD_CONFIG for one that belongs to a model. May wait for the disk."""
-    if store is not None:
-        store.delete(request.voice)
+    if makes is not None:
+        makes.delete(request.voice)
         return pb.DeleteVoiceResponse()
     if request.voice not in offer.voices:
         raise voice_not_found(request.voice)

@@ -1,19 +1,17 @@
-"""DetectWatermark: collects uploaded audio within its limits and asks the detector, beside speech, not before it."""
+"""DetectWatermark: collects uploaded audio within its limits and has it looked for."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from greenroom.tts.v1 import tts_pb2 as pb
 from tts_service.api.requests import audio_format_of
 from tts_service.api.responses import duration
 from tts_service.api.sessions import Sessions
-from tts_service.engine import Engine
+from tts_service.engine_seam import WatermarkSearching
 from tts_service.errors import CallerError, Reason, ServiceError, bad_config
 from tts_service.speech import watermark
-from tts_service.speech.decoded_audio import decode_audio
-from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, WATERMARK_DETECTOR, AudioFormat, Waveform
+from tts_service.types import AudioFormat
 
 _VERDICTS = {
     watermark.Verdict.PRESENT: pb.WATERMARK_VERDICT_PRESENT,
@@ -32,28 +30,13 @@ class DetectionLimits:
     upload_seconds: float = 300.0
 
 
-class _BorrowedDetector:
-    """The detector, leased anew for every piece."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def score(self, samples: Waveform) -> float:
-        """Return the detector's confidence."""
-        return float(self._engine.borrow(WATERMARK_DETECTOR, lambda detector: detector.score(samples)))
-
-    def __repr__(self) -> str:
-        return f"<_BorrowedDetector of {self._engine!r}>"
-
-
 class Detection:
     """Looks for the watermark in audio that clients upload."""
 
-    def __init__(self, engine: Engine, limits: DetectionLimits, *, places: Sessions, executor: Executor) -> None:
+    def __init__(self, search: WatermarkSearching, limits: DetectionLimits, *, places: Sessions) -> None:
         self.limits = limits
-        self._engine = engine
         self.places = places
-        self._executor = executor
+        self._search = search
 
     async def detect(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> pb.DetectWatermarkResponse:
         """Read the upload and answer; raise BAD_CONFIG or BAD_AUDIO."""
@@ -65,15 +48,10 @@ class Detection:
             raise ServiceError(Reason.IDLE_TIMEOUT, message) from None
 
         with self.places.admitted():
-            found = await asyncio.get_running_loop().run_in_executor(self._executor, self._look, data, audio_format)
+            found = await self._search.look(data, audio_format)
         return pb.DetectWatermarkResponse(
             verdict=_VERDICTS[found.verdict], score=found.score, duration=duration(found.seconds)
         )
-
-    def _look(self, data: bytes, audio_format: AudioFormat) -> watermark.Detection:
-        """Decode without a lease, then score piece by piece under one each, so that speech is never held up."""
-        samples = decode_audio(data, audio_format, max_seconds=self.limits.seconds)
-        return watermark.detect(_BorrowedDetector(self._engine), samples, sample_rate_hertz=MODEL_SAMPLE_RATE_HERTZ)
 
     async def _upload(self, request_iterator: AsyncIterator[pb.DetectWatermarkRequest]) -> tuple[AudioFormat, bytes]:
         audio_format: AudioFormat | None = None

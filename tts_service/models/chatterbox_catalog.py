@@ -33,6 +33,7 @@ def _chatterbox_module(weights: ModelWeights, name: ModuleName, progress: LoadPr
     return ModuleSpec(
         name=name,
         load=lambda: weights.load(name, progress=lambda done_bytes, _total: progress(name, done_bytes)),
+        forget=lambda: weights.memories.drop(name),
         rests_at_home=name not in VOICE_MODULES,
         home_bytes=weights.master_bytes(name),
     )

@@ -17,8 +17,9 @@ class ModuleSpec:
     `load` returns it, ready to compute, and is called for every restore. `install` runs once before the first: it
     brings in what stays (libraries, converted files), so that this is not taken for the module's bytes. `forget` runs
     after every eviction and empties what outlives the module. `rests_at_home` is False for a module that leaves again
-    when it has not been used for a while. `home_bytes` is what it holds at home; None has that measured. `is_scratch`:
-    it is work space that is worth nothing between two uses. None of the three may lease.
+    when it has not been used for a while: for `linger_seconds`, if not for as long as others. `home_bytes` is what it
+    holds at home; None has that measured. `is_scratch`: it is work space that is worth nothing between two uses. None
+    of the three may lease.
     """
 
     name: ModuleName
@@ -28,6 +29,7 @@ class ModuleSpec:
     rests_at_home: bool = True
     home_bytes: int | None = None
     is_scratch: bool = False
+    linger_seconds: float | None = None
 
 
 def rehearsed(spec: ModuleSpec) -> ModuleSpec:

@@ -73,8 +73,8 @@ class ArenaWeights:
     @property
     def scratch_bytes(self) -> int:
         """What memory without a master holds of the device."""
-        spaces = sum(each.mapped_bytes for each in tuple(self._spaces.values()))
-        return spaces + sum(each.byte_count for each in tuple(self._scratch) if each.is_mapped)
+        arenas = sum(each.byte_count for each in tuple(self._scratch) if each.is_mapped)
+        return arenas + sum(each.mapped_bytes for each in tuple(self._spaces.values()))
 
     @property
     def mapped_bytes(self) -> int:
@@ -203,13 +203,16 @@ class ArenaWeights:
     def usage(self, *, closely: bool = False) -> DeviceUsage:
         """Return what torch and the arenas hold of the device; graphs' memory is the arenas', not torch's."""
         torchs, arena_bytes, scratch_bytes = self._device.usage(), self.arena_bytes, self.scratch_bytes
-        torch_bytes = torchs.reserved_bytes - sum(each.pool_bytes for each in tuple(self._spaces.values()))
+        spaces, locked = tuple(self._spaces.values()), sum(each.locked_bytes for each in tuple(self._arenas.values()))
+        waiting = next((each.waiting.usage() for each in spaces if each.waiting), None)
+        torch_bytes = torchs.reserved_bytes - sum(each.pool_bytes for each in spaces)
         usage = DeviceUsage(
             reserved_bytes=max(torch_bytes, torchs.allocated_bytes) + arena_bytes + scratch_bytes,
             allocated_bytes=torchs.allocated_bytes + arena_bytes + scratch_bytes,
             arena_bytes=arena_bytes,
             scratch_bytes=scratch_bytes,
-            pinned_host_bytes=sum(each.locked_bytes for each in tuple(self._arenas.values())),
+            pinned_host_bytes=locked + (waiting.held_bytes if waiting else 0),
+            waiting=waiting,
         )
         return self._device.examined(usage) if closely else usage
 
@@ -236,15 +239,12 @@ class ArenaWeights:
     def close(self) -> None:
         """Give everything back, addresses included; no tensor of any arena may be used after that."""
         with self._moving():
-            holders: tuple[Arena | ScratchSpace, ...] = (*self._arenas.values(), *self._spaces.values())
-            for each in holders:
+            for each in list[Arena | ScratchSpace]((*self._arenas.values(), *self._spaces.values())):
                 each.close()
-        for scratch in self._scratch:
-            scratch.close()
-        self._arenas.clear()
-        self._begun.clear()
-        self._spaces.clear()
-        self._scratch.clear()
+        while self._scratch:
+            self._scratch.pop(0).close()
+        for held in (self._arenas, self._begun, self._spaces):
+            held.clear()
 
     def _layout(self, module: object) -> ArenaLayout:
         return arena_layout(module, flattening=self._flattening, adopt_from_bytes=self._adopt_from_bytes)

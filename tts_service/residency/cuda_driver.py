@@ -48,6 +48,14 @@ class CudaEvent:
     def __repr__(self) -> str:
         return f"<CudaEvent on stream {self.stream_key:#x}>"
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it has come."""
+        try:
+            return bool(self._event.query())  # type: ignore[no-untyped-call]  # Torch's has no types.
+        except RuntimeError as error:
+            raise DeviceDriverError("cudaEventQuery", str(error)) from error
+
     def wait(self) -> None:
         """Let this thread wait."""
         try:

@@ -74,7 +74,8 @@ def _after_linger(situation: Situation, residence: Residence, *, now_seconds: fl
     obstacle = _obstacle(situation, residence, claims_count=True)
     if obstacle is not None:
         return replace(departure, obstacle=obstacle)
-    due_seconds = _last_use_seconds(situation, residence) + situation.wishes.linger_seconds
+    own, usual = residence.linger_seconds, situation.wishes.linger_seconds
+    due_seconds = _last_use_seconds(situation, residence) + (usual if own is None else min(own, usual))
     return replace(departure, due_seconds=due_seconds if due_seconds > now_seconds else None)
 
 

@@ -37,6 +37,11 @@ class DeviceEvent(Protocol):
         """The stream that it is on; of two events there, the later one is enough to wait for."""
         ...
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it has come. Raises DeviceDriverError for what went wrong before it."""
+        ...
+
     def wait(self) -> None:
         """Let this thread wait for it. Raises DeviceDriverError for what went wrong before it."""
         ...

@@ -5,7 +5,8 @@ nothing once the space has been away. Graphs stay valid. They are captured under
 read, and replayed under one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 import structlog
@@ -72,17 +73,38 @@ class GraphRecorder:
             work()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        captured = torch.cuda.graph(
+        with torch.inference_mode(), self._capturing(graph):
+            work()
+        _forget_workspaces()
+        self._kept.append(graph)
+        return graph.replay
+
+    def _capturing(self, graph: torch.cuda.CUDAGraph) -> AbstractContextManager[None]:
+        return torch.cuda.graph(
             graph,
             pool=self._pool.id,  # type: ignore[arg-type]  # It is what is meant: two numbers.
             stream=self._stream,
             capture_error_mode="thread_local",
         )
-        with torch.inference_mode(), captured:
-            work()
-        _forget_workspaces()
-        self._kept.append(graph)
-        return graph.replay
+
+
+class ServingRecorder(GraphRecorder):
+    """The same for work that is captured while others speak.
+
+    Torch's own way waits for the whole device first, and gives back all that torch keeps: whoever speaks would wait for
+    both, and then for new memory. And a matrix product that is just being launched elsewhere may hold workspace that
+    was forgotten here; as long as torch keeps it, its own stream gets it next, and so after that product.
+    """
+
+    @contextmanager
+    def _capturing(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool.id, capture_error_mode="thread_local")  # type: ignore[arg-type]  # As above.
+            try:
+                yield
+            finally:
+                # Also after a failure: a stream that is left capturing breaks all that is asked of it later.
+                graph.capture_end()
 
 
 class ArenaGraphs:

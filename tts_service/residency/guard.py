@@ -7,6 +7,7 @@ any more, because whoever hears them (reports, health) takes Python's lock from 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import structlog
 
@@ -15,6 +16,26 @@ from tts_service.residency.register import Register
 Listener = Callable[[], None]
 
 _log = structlog.get_logger(__name__)
+
+
+class _Reading:
+    """The lock, held for a block. One object does for all: every step of speech has two."""
+
+    __slots__ = ("_lock", "_register")
+
+    def __init__(self, lock: threading.RLock, register: Register) -> None:
+        self._lock = lock
+        self._register = register
+
+    def __enter__(self) -> Register:
+        self._lock.acquire()
+        return self._register
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._lock.release()
+
+    def __repr__(self) -> str:
+        return f"<_Reading of {self._register!r}>"
 
 
 class Guard:
@@ -31,6 +52,7 @@ class Guard:
         self.queued = threading.Condition(lock)
         self.rescheduled = threading.Condition(lock)
         self._register = register
+        self._reading = _Reading(lock, register)
         self._listeners: tuple[Listener, ...] = ()
         self._seen = register.visible()
         self._untold = False
@@ -38,11 +60,9 @@ class Guard:
     def __repr__(self) -> str:
         return f"<Guard of {self._register!r} | {len(self._listeners)} listeners>"
 
-    @contextmanager
-    def reading(self) -> Iterator[Register]:
+    def reading(self) -> _Reading:
         """Hold the lock for a look, or for a change from which nothing can follow."""
-        with self.changed:
-            yield self._register
+        return self._reading
 
     @contextmanager
     def changing(self, *, announces: bool = True) -> Iterator[Register]:

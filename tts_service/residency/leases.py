@@ -3,6 +3,7 @@
 * A lease is shared: any number of steps may use a module at once; it only keeps the module from moving.
 * A request asks for all its modules at once and is served whole or not at all, so that nobody holds one module while
   waiting for another.
+* A lease begins and ends with every step of speech; `replace` would take half of that time.
 * Requests wait in the order in which they came. One whose modules are all ready may pass those whose modules are not:
   it takes nothing from them, because what must leave for an earlier one is not ready (see `placement`).
 """
@@ -69,17 +70,26 @@ def grant(leases: Leases, request: Request, *, now_seconds: float) -> Leases:
 
 def begin(leases: Leases, modules: frozenset[ModuleName], *, now_seconds: float) -> Leases:
     """Begin a lease on modules that are ready."""
-    return replace(
-        leases,
+    return Leases(
         held=_more(leases.held, modules),
+        claims=leases.claims,
+        keeps=leases.keeps,
         uses=_more(leases.uses, modules),
         last_use_seconds={**leases.last_use_seconds, **dict.fromkeys(modules, now_seconds)},
+        waiting=leases.waiting,
     )
 
 
 def end(leases: Leases, modules: frozenset[ModuleName]) -> Leases:
     """End a lease."""
-    return replace(leases, held=_fewer(leases.held, modules))
+    return Leases(
+        held=_fewer(leases.held, modules),
+        claims=leases.claims,
+        keeps=leases.keeps,
+        uses=leases.uses,
+        last_use_seconds=leases.last_use_seconds,
+        waiting=leases.waiting,
+    )
 
 
 def claim(leases: Leases, modules: frozenset[ModuleName]) -> Leases:
@@ -101,10 +111,17 @@ def keep(leases: Leases, module: ModuleName, count: int) -> Leases:
 
 
 def _more(counts: Counts, modules: Iterable[ModuleName]) -> Counts:
-    return {**counts, **{module: counts.get(module, 0) + 1 for module in modules}}
+    more = dict(counts)
+    for module in modules:
+        more[module] = more.get(module, 0) + 1
+    return more
 
 
 def _fewer(counts: Counts, modules: frozenset[ModuleName]) -> Counts:
-    assert all(counts.get(module, 0) > 0 for module in modules), "ended more often than begun"
-    fewer = {module: count - (module in modules) for module, count in counts.items()}
-    return {module: count for module, count in fewer.items() if count}
+    fewer = dict(counts)
+    for module in modules:
+        left = fewer.pop(module, 0) - 1
+        assert left >= 0, "ended more often than begun"
+        if left:
+            fewer[module] = left
+    return fewer

@@ -31,7 +31,7 @@ from tts_service.residency.situation import Situation, home_bytes, residence_of,
 from tts_service.residency.trimming import TrimReport
 from tts_service.residency.types import Directive, ModuleState, ModuleStatus, ResidencyReport, Tier
 from tts_service.residency.upkeep import NO_UPKEEP, Upkeep
-from tts_service.residency.waiting import Waiter, overdue_error
+from tts_service.residency.waiting import Waiter, overdue_error, served
 from tts_service.residency.wishes import Wishes, check_directive, check_module, check_pins, check_tier, with_placed
 from tts_service.residency.wishes import budget_bytes as budget_in_force
 from tts_service.types import ModuleName
@@ -66,6 +66,7 @@ class ResidencyManager:
         steps: Sequence[frozenset[ModuleName]] = (),
     ) -> None:
         self.modules = tuple(spec.name for spec in specs)
+        self._names = frozenset(self.modules)
         assert (tiers[0] is Tier.DEVICE) == (mover.device is not None), "a home on a device takes a mover to it"
         check_pins(pinned_modules, self.modules)
         wishes = Wishes(
@@ -94,6 +95,7 @@ class ResidencyManager:
         )
         self._lending = Lending(self._worker.store, mover=mover, guard=self._guard)
         self._this_thread = threading.local()
+        self._served = served()
 
     def __repr__(self) -> str:
         with self._guard.reading() as register:
@@ -150,9 +152,7 @@ class ResidencyManager:
         with self._guard.reading() as register:
             waits = not (register.opened and wanted <= register.decision.ready)
         if not waits:
-            home: Future[None] = Future()
-            home.set_result(None)
-            return home
+            return self._served
         waiter = self._wait(wanted, holds=False, timeout_seconds=self._restore_timeout_seconds)
         waiter.future.add_done_callback(lambda future: self._withdraw(waiter) if future.cancelled() else None)
         return waiter.future
@@ -176,7 +176,8 @@ class ResidencyManager:
     def away(self, modules: Collection[ModuleName]) -> tuple[ModuleName, ...]:
         """Return those of the modules that are not ready to be leased."""
         with self._guard.reading() as register:
-            return tuple(module for module in modules if module not in register.decision.ready)
+            ready = register.decision.ready
+        return () if ready.issuperset(modules) else tuple(module for module in modules if module not in ready)
 
     def expected_restore_seconds(self, modules: Collection[ModuleName]) -> float | None:
         """Return how long restoring these modules takes, one after the other; None before each has been measured."""
@@ -254,7 +255,7 @@ class ResidencyManager:
     def _known(self, modules: Collection[ModuleName]) -> frozenset[ModuleName]:
         wanted = frozenset(modules)
         assert wanted, "nothing is wanted"
-        assert wanted <= frozenset(self.modules), f"there are no such modules: {wanted - frozenset(self.modules)}"
+        assert wanted <= self._names, f"there are no such modules: {wanted - self._names}"
         return wanted
 
     def _acquire(self, wanted: frozenset[ModuleName], timeout_seconds: float) -> None:

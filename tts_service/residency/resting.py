@@ -24,6 +24,7 @@ def first_residences(
             rests_at_home=rest_tiers.get(spec.name, home if spec.rests_at_home else away) is home,
             rest_tier=rest_tiers.get(spec.name),
             is_scratch=spec.is_scratch,
+            linger_seconds=spec.linger_seconds,
             tier=tiers[-1],
             home_bytes=spec.home_bytes or 0,
         )

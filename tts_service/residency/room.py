@@ -32,6 +32,13 @@ class Room:
         with self._guard.reading() as register:
             return fit_together(register.situation, frozenset(modules))
 
+    def is_wanted(self, modules: frozenset[ModuleName]) -> bool:
+        """Tell whether some of the modules are wanted away from home and cannot leave, or room is awaited."""
+        with self._guard.reading() as register:
+            pending, home = register.decision.pending, register.situation.home
+            leaving = any(each.module in modules and each.tier is not home for each in pending)
+            return leaving or bool(register.situation.growths)
+
     def __repr__(self) -> str:
         with self._guard.reading() as register:
             return f"<Room of {budget_bytes(register.situation.wishes)} bytes>"

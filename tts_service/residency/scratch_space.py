@@ -16,6 +16,7 @@ from tts_service.models.module_spec import ModuleSpec
 from tts_service.residency.capture_gate import CaptureGate
 from tts_service.residency.device_driver import DeviceDriver, DeviceDriverError, DeviceMemoryError
 from tts_service.residency.growth import RoomWantedError
+from tts_service.residency.locked_pages import LockedPages
 from tts_service.residency.use_record import UseRecord
 from tts_service.types import ModuleName
 
@@ -97,9 +98,13 @@ class ScratchSpace:
         self.gate = gate
         self.uses = UseRecord(name)
         self.account: Account = NoAccount()
+        self.linger_seconds: float | None = None
+        """How long it stays after its last use, if not as long as others."""
+        self.waiting: LockedPages | None = None
+        """Where what is in it may wait on the host."""
         self.is_mapped = False
         self.failure: DeviceDriverError | None = None
-        self._forget_cache = forget_cache
+        self.forget_cache = forget_cache
         self._parts: list[Part] = []
         self._pools: list[Part] = []
 
@@ -159,7 +164,7 @@ class ScratchSpace:
         try:
             step()
         except DeviceMemoryError:
-            self._forget_cache()
+            self.forget_cache()
             step()
 
     def restore(self) -> None:
@@ -203,7 +208,12 @@ class ScratchSpace:
         self.failure = self.failure or error
 
     def trim(self) -> int:
-        """Give back what nobody uses of what it has grown by, and return its bytes. A driver that fails breaks it."""
+        """Give back what nobody uses of what it has grown by, and return its bytes. A driver that fails breaks it.
+
+        What nobody uses on the host goes too, and does not count.
+        """
+        if self.waiting is not None:
+            self.waiting.trim()
         if not self.is_mapped or self.failure is not None:
             return 0
         try:
@@ -219,6 +229,9 @@ class ScratchSpace:
     def close(self) -> None:
         """Give everything back, addresses included."""
         self.uses.wait()
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.close()
         for part in self._parts:
             part.close()
         self._parts.clear()
@@ -252,5 +265,10 @@ def scratch_spec(space: ScratchSpace) -> ModuleSpec:
     first, and this is the one that is back soonest.
     """
     return ModuleSpec(
-        name=space.name, load=lambda: ScratchModule(space), rests_at_home=False, home_bytes=0, is_scratch=True
+        name=space.name,
+        load=lambda: ScratchModule(space),
+        rests_at_home=False,
+        home_bytes=0,
+        is_scratch=True,
+        linger_seconds=space.linger_seconds,
     )

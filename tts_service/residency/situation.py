@@ -1,7 +1,6 @@
 """Where every module is, who uses it and what is wanted: the whole input of a decision, as one immutable value.
 
-`placement` decides on it, the manager carries moves out and notes here what came of them. A module that is on its way
-keeps the tier that it came from until it has arrived.
+`placement` decides on it, the manager carries moves out. A module on its way keeps the tier that it came from.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,10 +31,10 @@ class Residence:
     """One module. `home_bytes` is what it holds at home when it is there, 0 until that has been measured.
 
     `host_bytes` is what it holds in host memory besides, where home is DEVICE, on HOST as well as at home: the weights
-    that it is restored from. `bound_for` is where a module on its way goes; None means home for one that is restoring,
-    away for one that is leaving. `guest`: it came home for a request although somebody wants it away. `rest_tier` is
-    where the configuration has it rest; None leaves that to the service, and then a module that is away stays.
-    `is_scratch`: it is work space, worth nothing between two uses.
+    that it is restored from. `bound_for` is where a module on its way goes; None means home for one that restores, away
+    for one that leaves. `guest`: it came home for a request although somebody wants it away. `rest_tier` is where it is
+    configured to rest; None: it stays where it is, once away. `is_scratch`: it is work space, worth nothing between two
+    uses. `linger_seconds`: it leaves sooner than others that rest away.
     """
 
     module: ModuleName
@@ -50,6 +49,7 @@ class Residence:
     bound_for: Tier | None = None
     rest_tier: Tier | None = None
     is_scratch: bool = False
+    linger_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,11 +96,28 @@ class PendingMove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingUsage:
+    """Keys and values that wait in locked host memory because nobody asks for their segments' tokens.
+
+    `segments` wait now, with `used_bytes` of the `held_bytes` that are locked for them, `most_bytes` at most. So far
+    `departures` have left, which were away for `away_seconds` in all; `refusals` stayed for want of room.
+    """
+
+    segments: int = 0
+    used_bytes: int = 0
+    held_bytes: int = 0
+    most_bytes: int = 0
+    departures: int = 0
+    refusals: int = 0
+    away_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUsage:
     """What the process holds of a device: its allocator, arenas and scratch together, and how much of that is in use.
 
     `context_bytes` is what it holds beyond that: the driver's context, kernels, graphs. None is what is not known, or
-    was not asked for: the last four take time to find out.
+    was not asked for: those four take time to find out. `waiting` is part of what is pinned on the host.
     """
 
     reserved_bytes: int
@@ -112,6 +129,7 @@ class DeviceUsage:
     total_bytes: int | None = None
     largest_free_block_bytes: int | None = None
     context_bytes: int | None = None
+    waiting: WaitingUsage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,18 @@ class UseRecord:
             self._users += 1
         if arrived is not None:
             try:
-                arrived.hold_stream()
+                self._follow(arrived)
             except DeviceDriverError:
                 self.leave(None)
                 raise
+
+    def _follow(self, arrived: DeviceEvent) -> None:
+        """Let this thread's current stream wait for the copies, unless they are done: then nobody has to any more."""
+        if not arrived.is_past:
+            arrived.hold_stream()
+            return
+        with self._lock:
+            self._arrived = None if self._arrived is arrived else self._arrived
 
     def leave(self, used: DeviceEvent | None) -> None:
         """End a use, whose work is done when the event has come; None if the device cannot say it any more."""

@@ -90,6 +90,13 @@ class WaitingRoom:
         return tuple(self._waiters)
 
 
+def served() -> Future[None]:
+    """Return what is told whoever need not wait; nobody can change it, so one does for all."""
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
 def hopeless_error(hopeless: Hopeless, *, budget_bytes: int) -> ServiceError:
     """Return what a request is told that the budget cannot hold."""
     return ServiceError(

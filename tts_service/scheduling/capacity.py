@@ -18,8 +18,8 @@ from tts_service.scheduling.work import Together, Work
 class Usage:
     """What a session's speech is like, on the average; to be measured where it can be."""
 
-    tokens_per_chunk: float = 50.0
-    """Of the plan's and of segments' ends, for sentences of 3 to 8 s."""
+    tokens_per_chunk: float = 45.0
+    """Of the plan STEADY and of segments' ends, for 15 s of sentences of 3 to 8 s: 40 in 8 s, 50 in 30."""
     tokens_per_segment: float = 125.0
     """5 s: each has a prompt to read."""
     tokens_together: float = 0.25
@@ -28,7 +28,7 @@ class Usage:
     """How full a step of the solver is, of what may step together, when the lane is full."""
     listening_share: float = 0.5
     """What an interactive session that does not speak now counts for."""
-    first_tokens: int = 28
+    first_tokens: int = 24
     """Of the first chunk of an utterance."""
 
 

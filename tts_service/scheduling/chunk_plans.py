@@ -37,17 +37,19 @@ class ChunkPlan:
 
 STANDARD: Final = ChunkPlan(name="standard", schedule=ChunkSchedule())
 STEADY: Final = ChunkPlan(
-    name="steady", schedule=ChunkSchedule(first_tokens=28, next_tokens=25, growth=2.0, max_tokens=75)
+    name="steady", schedule=ChunkSchedule(first_tokens=28, next_tokens=64, growth=2.0, max_tokens=75)
 )
-"""Chunks of up to 3 s. Simulated on an H100 with 64 sessions, the lane of sound works for 0.84 of the time, and with
-chunks of 2 s for 0.99. Four tokens more in the first chunk cost 5 ms, and give half as much again to hear until the
-second."""
+"""Chunks of up to 3 s, and most sentences in two or three: a decode is mostly its prompt. Four tokens more in the first
+chunk than STANDARD has give half as much again to hear until the second, which has to be large, and cost the first
+sound 5 ms. Simulated on an H100 with 64 sessions that begin 7 utterances a second, the lane of sound works for 0.80 of
+the time instead of 0.93 with 16 tokens in the second chunk; with 80 for 0.91, and nobody hears a gap where all did."""
 WHOLE: Final = ChunkPlan(
     name="whole",
     schedule=ChunkSchedule(
         first_tokens=MAX_SEGMENT_TOKENS, next_tokens=MAX_SEGMENT_TOKENS, max_tokens=MAX_SEGMENT_TOKENS
     ),
 )
+"""Stages that have graphs cut it where the longest of them ends: after 14 s beside a prompt of 10 s."""
 INTERACTIVE_PLANS: Final = (STEADY, STANDARD)
 """From the cheapest to the one that asks least of the machine in its beginning."""
 

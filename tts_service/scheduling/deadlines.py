@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tts_service.scheduling.costs import Costs, decode_seconds
 from tts_service.speech.playback import PlaybackClock, ahead_seconds
 
 
@@ -18,8 +17,10 @@ class Promise:
 
     first_audio_seconds: float = 0.15
     """From the order of a segment, with nothing left to hear, to its first sound."""
-    margin_seconds: float = 0.04
-    """What lies between sound that is made and its playback: coding, pacing and the network."""
+    margin_seconds: float = 0.12
+    """What lies between sound that is made and its playback: coding, pacing and the network, and a piece of work of
+    others' that has just begun when it becomes urgent. Simulated with 64 sessions and sound a fifth slower than the
+    figures, 0.04 left 17 gaps in one of three runs of 30 s, this none, and first sounds came up to 0.01 s later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,3 @@ def chunks_due_at(hearing: Hearing, promise: Promise, audible_seconds: Sequence[
     """Return by when each of a segment's next chunks must be sound, of which each brings so much to hear."""
     due_at = sound_due_at(hearing, promise)
     return tuple(due_at + before for before in accumulate(audible_seconds[:-1], initial=0.0))
-
-
-def tokens_due_at(sound_due_at: float, costs: Costs, chunks: int) -> float:
-    """Return by when a chunk's tokens must be there for its sound to be in time, decoded beside so many chunks."""
-    return sound_due_at - decode_seconds(costs, chunks)

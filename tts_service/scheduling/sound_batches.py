@@ -29,7 +29,7 @@ class BatchLimits:
     """Chunks that are begun and not solved: each holds buffers."""
     bulk_under_way: int = 4
     """Those of them that may be bulk, so that an urgent one always finds a place soon."""
-    sounding: int = 1
+    sounding: int = 4
     """Chunks whose waveforms are made at once."""
     patience: Patience = field(default_factory=lambda: Patience(hold_seconds=2.0))
 
@@ -86,54 +86,53 @@ def _beginning(
     # An urgent chunk begins though a step is full without it; others begin only to join one.
     places = most - len(solving) if leader.state is ChunkState.WAITING else min(most, limits.together) - len(solving)
     begun = list[ChunkWork]()
+    alone = _Pace.of(costs, 1)
     for each in [peer for peer in peers if peer.state is ChunkState.WAITING][: max(0, places)]:
         # Who leads by its own urgency goes first whoever it delays; that is what urgency means.
         kept = [*solving, *begun] if each is not leader else []
         if begun and len(begun) + len(solving) >= limits.together:
             break
-        together = min(len(begun) + 1 + len(solving), limits.together)
-        if any(_is_made_late(other, len(begun) + 1, together, costs, now) for other in kept):
+        joined = _Pace.of(costs, min(len(begun) + 1 + len(solving), limits.together), beginning=len(begun) + 1)
+        if any(alone.is_in_time(other, now) and not joined.is_in_time(other, now) for other in kept):
             break
         begun.append(each)
     return begun
 
 
-def _is_made_late(chunk: ChunkWork, beginning: int, together: int, costs: Costs, now: float) -> bool:
-    """Tell whether a chunk that would be in time is late if so many begin first, and so many then step."""
-    if not _is_in_time(chunk, 1, costs, now):
-        return False
-    joined = expected(costs, Work.ENCODE, beginning) + chunk.steps_left * expected(costs, Work.SOLVE, together)
-    return now + joined + expected(costs, Work.SOUND) > chunk.due_at
-
-
 def _stepping(solving: Iterable[ChunkWork], costs: Costs, limits: BatchLimits, now: float) -> list[ChunkWork]:
-    """Return the chunks that take the next step together, the most urgent first."""
+    """Return the chunks that take the next step together, the most urgent first.
+
+    Nobody stays out for one that is late beside few others already: it is past help, and as many as can be go on, so
+    that fewer follow it. Only an utterance's first sound keeps to few: it is late by a promise and not yet by a gap.
+    """
     stepping = list[ChunkWork]()
+    few = _Pace.of(costs, limits.late_together)
     for each in solving:
         if len(stepping) == limits.together:
             break
-        if any(_is_slowed(other, len(stepping) + 1, costs, limits, now) for other in stepping):
-            break
+        if len(stepping) >= limits.late_together:
+            pace = _Pace.of(costs, len(stepping) + 1)
+            helped = (other for other in stepping if other.opens or few.is_in_time(other, now))
+            if any(not pace.is_in_time(other, now) for other in helped):
+                break
         stepping.append(each)
     return stepping
 
 
-def _is_slowed(chunk: ChunkWork, together: int, costs: Costs, limits: BatchLimits, now: float) -> bool:
-    """Tell whether steps with so many make a chunk late.
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How long chunks take from here, so many together, after so many others have begun."""
 
-    One that is late beside few others already is past help: then as many as can be go on, so that fewer follow it. Only
-    the first sound of an utterance, which is late by a promise and not yet by a gap, keeps to few.
-    """
-    if together <= limits.late_together:
-        return False
-    if not chunk.opens and not _is_in_time(chunk, limits.late_together, costs, now):
-        return False
-    return not _is_in_time(chunk, together, costs, now)
+    step_seconds: float
+    beside_seconds: float
 
+    @classmethod
+    def of(cls, costs: Costs, together: int, *, beginning: int = 0) -> "_Pace":
+        encode_seconds = expected(costs, Work.ENCODE, beginning) if beginning else 0.0
+        return cls(expected(costs, Work.SOLVE, together), encode_seconds + expected(costs, Work.SOUND))
 
-def _is_in_time(chunk: ChunkWork, together: int, costs: Costs, now: float) -> bool:
-    seconds = chunk.steps_left * expected(costs, Work.SOLVE, together) + expected(costs, Work.SOUND)
-    return now + seconds <= chunk.due_at
+    def is_in_time(self, chunk: ChunkWork, now: float) -> bool:
+        return now + chunk.steps_left * self.step_seconds + self.beside_seconds <= chunk.due_at
 
 
 def _batch(work: Work, chunks: Sequence[ChunkWork]) -> SoundBatch:

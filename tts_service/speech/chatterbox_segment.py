@@ -7,82 +7,39 @@ Rules
   however the steps fall. Tokens run ahead by at most the chunk after the one that becomes mel: that is what an
   interruption wastes. In turns, they run to the segment's end, so that T3 comes home once a segment.
 * While an utterance's first sound is made, its tokens rest: somebody waits for that sound, and both lanes would compute
-  on the same device (H100: 43 ms beside tokens, 26 alone).
+  on the same device (H100: 43 ms beside tokens, 26 alone). Not in a crowd, whose tokens are made beside it in any case:
+  the second chunk would come too late for who has heard the first.
+* A chunk also ends there in a burst that goes beyond it: who shares a burst with whom changes no sample's chunk.
 * A cancel is seen before every token and by every stage before its step.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
-from tts_service.models.chatterbox.t3_network import T3
-from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
-from tts_service.speech.mel import MelState, with_tokens
+from tts_service.speech.chatterbox_tokens import SegmentSetting, SharedSpeech, TokenStage
+from tts_service.speech.company import Company, Decoding, MelWanted, SoundWanted
+from tts_service.speech.mel import HELD_FRAMES, MelState, with_tokens
 from tts_service.speech.random_source import CounterRandom
-from tts_service.speech.sampling import Sampling
-from tts_service.speech.speech_model import Lane, Modules, Sound, SpeechGuard, SpeechOutcome, Stage
-from tts_service.speech.speech_tokens import TokenFinish, TokenRequest
-from tts_service.speech.stages import Stages, TokenStream
-from tts_service.speech.token_guards import token_budget
-from tts_service.speech.voice_conditionals import VoiceConditionals
+from tts_service.speech.speech_model import Lane, Modules, Sound, Stage
+from tts_service.speech.speech_outcome import SpeechOutcome
 from tts_service.speech.waveform import WaveformState
 from tts_service.types import Segment
-
-TOKENS_AT_ONCE: Final = 8
-"""Tokens of one step, 0.32 s of speech: a module that is called away waits no longer than for these."""
 
 CHUNKS_WAITING: Final = 2
 """Chunks of tokens that are not mel yet: the one that is being decoded, and the next."""
 
-TURBO_TAIL: Final = (4_299,) * 3
-"""Silence that upstream's `ChatterboxTurboTTS.generate` appends (`S3GEN_SIL`), so that the last word is not cut off."""
+CROWD: Final = 4
+"""Segments under way beside which an utterance's tokens do not rest for its first sound."""
 
-_GUARDS: Final = {
-    TokenFinish.FORCED: SpeechGuard.ALIGNMENT,
-    TokenFinish.TOKEN_LIMIT: SpeechGuard.TOKEN_LIMIT,
-    TokenFinish.TEXT_BUDGET: SpeechGuard.TEXT_BUDGET,
-    TokenFinish.LOOP: SpeechGuard.LOOP,
-}
-
-
-class SharedSpeech(Protocol):
-    """What the segments of an utterance share and change: only by steps for tokens, which come one at a time."""
-
-    chunks: int
-    has_sounded: bool
-
-    def voice(self) -> VoiceConditionals:
-        """Return the voice on the device."""
-        ...
-
-    def chunk_tokens(self) -> int:
-        """Return how many tokens the next chunk has."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentSetting:
-    """What a segment is spoken with. `text` gives its tokens, and raises CallerError for a text that cannot be said."""
-
-    model: ChatterboxModel
-    device: torch.device
-    stages: Stages
-    sampling: Sampling
-    seed: int
-    text: Callable[[], torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenChunk:
-    """Tokens that are decoded together; `final` says that no token follows."""
-
-    tokens: tuple[int, ...]
-    final: bool
+SOLVER_STEPS: Final = 10
+TURBO_SOLVER_STEPS: Final = 2
+"""Of the flow, for a chunk (upstream's)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +74,22 @@ class ChatterboxSegment:
         return overlaps and self._tokens.ended and len(self._tokens.chunks) <= 1
 
     @property
-    def opens(self) -> bool:
-        """Whether what is to be an utterance's first sound is being made."""
-        return not self.shared.has_sounded and bool(self._tokens.chunks or self._mel.pieces)
+    def awaits_sound(self) -> bool:
+        """Whether its tokens rest: what is to be an utterance's first sound is being made, and there is no crowd."""
+        if self.shared.has_sounded or not (self._tokens.chunks or self._mel.pieces):
+            return False
+        bursts = self.setting.stages.bursts
+        return bursts is None or bursts.under_way < CROWD
+
+    @property
+    def company(self) -> Company | None:
+        """With whom its sound may be made."""
+        return self.setting.stages.company if self.joins else None
+
+    @property
+    def joins(self) -> bool:
+        """Whether its sound may be made together with others'; not in turns, and not if it must be the same bits."""
+        return self.chunks_waiting_most is not None and not self.setting.alone
 
     @property
     def outcome(self) -> SpeechOutcome:
@@ -135,80 +105,6 @@ class ChatterboxSegment:
         return f"<ChatterboxSegment {', '.join(map(repr, self.stages))}>"
 
 
-class TokenStage:
-    """Speaks tokens, and leaves them in `chunks`."""
-
-    lane = Lane.TOKENS
-
-    def __init__(self, owner: ChatterboxSegment) -> None:
-        self.modules = owner.setting.stages.modules.tokens
-        self.chunks: deque[TokenChunk] = deque()
-        self.outcome = SpeechOutcome()
-        self._owner = owner
-        self._stream: TokenStream | None = None
-        self._fresh: list[int] = []
-        self._chunks_put = 0
-        self._over = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether no token follows: all chunks are there before this is true."""
-        return self._over or self._owner.cancelled
-
-    @property
-    def has_step(self) -> bool:
-        """Whether it has not run ahead too far."""
-        most = self._owner.chunks_waiting_most
-        return not self.ended and (most is None or (len(self.chunks) < most and not self._owner.opens))
-
-    def cancel(self) -> None:
-        """End before the next token."""
-        if self._stream is not None:
-            self._stream.cancel()
-
-    def step(self, leased: Modules) -> None:
-        """Speak some tokens, and hand them over when they are a chunk."""
-        stream, wanted = self._begun(), self._owner.shared.chunk_tokens()
-        if self._owner.cancelled:
-            return
-        self._fresh += stream.advance(leased[T3], min(TOKENS_AT_ONCE, wanted - len(self._fresh)))
-        if stream.finish is not None:
-            self._note_end(stream, stream.finish)
-        if stream.finish is not None or len(self._fresh) >= wanted:
-            self._hand_over(final=stream.finish is not None)
-
-    def _begun(self) -> TokenStream:
-        setting, owner = self._owner.setting, self._owner
-        if self._stream is None:
-            request = TokenRequest(
-                model=setting.model,
-                text=setting.text(),
-                voice=owner.shared.voice().tokens,
-                sampling=setting.sampling,
-                text_budget=token_budget(owner.segment.text),
-            )
-            self._stream = setting.stages.tokens(request, owner.random)
-        return self._stream
-
-    def _note_end(self, stream: TokenStream, finish: TokenFinish) -> None:
-        spoken = sum(token < CODEBOOK_TOKENS for token in stream.history)
-        self.outcome = SpeechOutcome(speech_tokens=spoken, guard=_GUARDS.get(finish))
-        if self._owner.setting.model is ChatterboxModel.TURBO and spoken:
-            self._fresh += TURBO_TAIL
-
-    def _hand_over(self, *, final: bool) -> None:
-        if self._fresh or self._chunks_put:
-            self.chunks.append(TokenChunk(tokens=tuple(self._fresh), final=final))
-            self._fresh = []
-            self._chunks_put += 1
-            self._owner.shared.chunks += 1
-        self._over = final
-
-    def __repr__(self) -> str:
-        state = "ended" if self.ended else f"{len(self._fresh)} fresh"
-        return f"<TokenStage {state} | {len(self.chunks)} chunks wait>"
-
-
 class MelStage:
     """Decodes chunks of tokens to mel, and leaves it in `pieces`."""
 
@@ -217,9 +113,11 @@ class MelStage:
     def __init__(self, owner: ChatterboxSegment, before: TokenStage) -> None:
         self.modules = owner.setting.stages.modules.mel
         self.pieces: deque[MelPiece] = deque()
+        self.solver_steps = TURBO_SOLVER_STEPS if owner.setting.model is ChatterboxModel.TURBO else SOLVER_STEPS
         self._owner = owner
         self._before = before
         self._state = MelState()
+        self.decoding: Decoding | None = None
 
     @property
     def ended(self) -> bool:
@@ -234,15 +132,81 @@ class MelStage:
 
     def step(self, leased: Modules) -> None:
         """Decode a chunk."""
+        wanted = self.wanted()
+        state, mel = self._owner.setting.stages.mel(
+            leased[S3GEN_FLOW], wanted.state, wanted.prompt, wanted.random, final=wanted.final
+        )
+        self._hand_over(state, mel)
+
+    # --- together with other segments ---------------------------------------------------------------------------
+
+    @property
+    def company(self) -> Company | None:
+        """With whom its decodes may be made."""
+        return self._owner.company
+
+    @property
+    def joins(self) -> bool:
+        """Whether they may be made in company, if there is any."""
+        return self._owner.joins
+
+    @property
+    def steps_left(self) -> int | None:
+        """Steps of the decode that has a place."""
+        return None if self.decoding is None else self.decoding.steps_left
+
+    def begin(self, leased: Modules) -> None:
+        """Begin a chunk's decode in a place, or decode it at once if there is none."""
+        assert self.company is not None
+        assert self.decoding is None
+        self.decoding = self.company.begin(leased[S3GEN_FLOW], self.wanted())
+        if self.decoding is None:
+            self.step(leased)
+
+    def solve(self, stages: Sequence["MelStage"], leased: Modules) -> None:
+        """Take a step of each of these stages' decodes."""
+        assert self.company is not None
+        self.company.solve(leased[S3GEN_FLOW], [each.decoding for each in stages])
+
+    def finish(self, leased: Modules) -> None:
+        """Hand the mel over."""
+        del leased
+        assert self.company is not None
+        state, mel = self.company.finished(self.decoding)
+        self.decoding = None
+        self._hand_over(state, mel)
+
+    def close(self) -> None:
+        """Give the place back: what waits is begun anew, if anybody wants it."""
+        decoding, self.decoding = self.decoding, None
+        if decoding is not None and self.company is not None:
+            self.company.drop(decoding)
+
+    def wanted(self) -> MelWanted:
+        """Return the next chunk's decode."""
         owner, chunk = self._owner, self._before.chunks[0]
         state, prompt = with_tokens(self._state, chunk.tokens), owner.shared.voice().prompt
-        self._state, mel = owner.setting.stages.mel(leased[S3GEN_FLOW], state, prompt, owner.random, final=chunk.final)
-        self.pieces.append(MelPiece(mel=mel, held=self._state.held, final=chunk.final))
-        # Only now: a step that failed on the way can be made again.
+        return MelWanted(state=state, prompt=prompt, random=owner.random, final=chunk.final)
+
+    def _hand_over(self, state: MelState, mel: torch.Tensor) -> None:
+        """Only after the decode: a step that failed on the way can be made again."""
+        chunk, self._state = self._before.chunks[0], state
+        *parts, last = _parts(mel, self._owner.setting.stages.reach.sound_frames)
+        ahead = [each[:, :HELD_FRAMES] for each in (*parts[1:], last)]
+        self.pieces += [MelPiece(mel=each, held=held, final=False) for each, held in zip(parts, ahead, strict=False)]
+        self.pieces.append(MelPiece(mel=last, held=state.held, final=chunk.final))
         self._before.chunks.popleft()
+        self._owner.shared.tokens_decoded += len(chunk.tokens)
 
     def __repr__(self) -> str:
         return f"<MelStage {self._state!r} | {len(self.pieces)} pieces wait>"
+
+
+def _parts(mel: torch.Tensor, most: int | None) -> tuple[torch.Tensor, ...]:
+    """Return mel (80, frames) in as few parts of about the same length as there may be, at least one."""
+    if most is None or mel.shape[1] <= most:
+        return (mel,)
+    return mel.tensor_split(-(-mel.shape[1] // most), dim=1)
 
 
 class WaveformStage:
@@ -268,13 +232,36 @@ class WaveformStage:
 
     def step(self, leased: Modules) -> Sound:
         """Make the sound (samples,) of a piece of mel, as far as it is ready."""
-        owner, piece = self._owner, self._before.pieces[0]
-        self._state, wave = owner.setting.stages.sound(
-            leased[S3GEN_VOCODER], self._state, piece.mel, owner.random, ahead=piece.held, final=piece.final
+        each = self.wanted()
+        sounded = self._owner.setting.stages.sound(
+            leased[S3GEN_VOCODER], each.state, each.mel, each.random, ahead=each.ahead, final=each.final
         )
+        return self.take(sounded)
+
+    @property
+    def company(self) -> Company | None:
+        """With whom its sound may be made."""
+        return self._owner.company
+
+    def compute(self, stages: Sequence["WaveformStage"], leased: Modules) -> Sequence[tuple[WaveformState, Sound]]:
+        """Make the sound of a piece of each of these."""
+        assert self.company is not None
+        return self.company.sound_all(leased[S3GEN_VOCODER], [each.wanted() for each in stages])
+
+    def take(self, made: tuple[WaveformState, Sound]) -> Sound:
+        """Take the sound of a piece of mel."""
+        self._state, wave = made
         self._before.pieces.popleft()
-        owner.shared.has_sounded = owner.shared.has_sounded or len(wave) > 0
+        shared = self._owner.shared
+        shared.has_sounded = shared.has_sounded or len(wave) > 0
         return wave
+
+    def wanted(self) -> SoundWanted:
+        """Return the next piece of mel, as it is to become sound."""
+        piece = self._before.pieces[0]
+        return SoundWanted(
+            state=self._state, mel=piece.mel, random=self._owner.random, ahead=piece.held, final=piece.final
+        )
 
     def __repr__(self) -> str:
         return f"<WaveformStage {self._state!r}>"

@@ -5,14 +5,15 @@ Rules
 * Chunks grow over the utterance, not over the segment: once it sounds, there is time for larger ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
-from tts_service.speech.chatterbox_segment import ChatterboxSegment, SegmentSetting
+from tts_service.speech.chatterbox_segment import ChatterboxSegment
+from tts_service.speech.chatterbox_tokens import SegmentSetting
 from tts_service.speech.made_once import MadeOnce
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of
@@ -35,7 +36,7 @@ class Voices(Protocol):
 class ChatterboxSpeech:
     """Speech with one of Chatterbox's models, on `device`; `tokenizer` is upstream's for the model.
 
-    `stages` are how it is computed.
+    `stages` are how it is computed. `schedules` say how an utterance is cut, if not all are by `schedule`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ChatterboxSpeech:
         device: torch.device,
         schedule: ChunkSchedule | None = None,
         stages: Stages | None = None,
+        schedules: Callable[[SessionConfig], ChunkSchedule] | None = None,
     ) -> None:
         self.model = model
         self.device = device
@@ -56,6 +58,7 @@ class ChatterboxSpeech:
         self.modules = self.stages.modules.all
         self.step_modules = self.stages.modules.steps
         self._there = MadeOnce[VoiceConditionals, VoiceConditionals]()
+        self._schedules = schedules
         self._voices = voices
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -71,6 +74,10 @@ class ChatterboxSpeech:
     def there(self, voice: VoiceConditionals) -> VoiceConditionals:
         """Return a voice on the device, where it goes once and not with every utterance."""
         return self._there.of(voice, lambda: voice.to(self.device))
+
+    def schedule_for(self, config: SessionConfig) -> ChunkSchedule:
+        """Return how an utterance is cut into chunks, from its beginning to its end."""
+        return self.schedule if self._schedules is None else self._schedules(config)
 
     def text(self, segment: Segment, language: str) -> torch.Tensor:
         """Return the tokens (tokens,) of a segment's text. Raises CallerError."""
@@ -94,6 +101,9 @@ class ChatterboxUtterance:
         self.config = config
         self.sampling = sampling_of(config.settings, speech.model)
         self.chunks = 0
+        self.tokens_cut = 0
+        self.tokens_decoded = 0
+        self.schedule = speech.schedule_for(config)
         self.has_sounded = False
         self._voice = voice
         self._is_there = False
@@ -105,9 +115,9 @@ class ChatterboxUtterance:
             self._is_there = True
         return self._voice
 
-    def chunk_tokens(self) -> int:
-        """Return how many tokens the next chunk has."""
-        return chunk_tokens(self.speech.schedule, self.chunks)
+    def chunk_tokens(self, after: int = 0) -> int:
+        """Return how many tokens the next chunk has, or the one so many after it."""
+        return chunk_tokens(self.schedule, self.chunks + after)
 
     def segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> ChatterboxSegment:
         """Begin to speak a segment."""
@@ -120,6 +130,7 @@ class ChatterboxUtterance:
                 sampling=self.sampling,
                 seed=self.config.seed,
                 text=lambda: speech.text(segment, self.config.language),
+                alone=self.config.reproducible,
             ),
             self,
             segment,
@@ -129,7 +140,7 @@ class ChatterboxUtterance:
 
     def marks(self) -> MarkStream:
         """Begin to mark the utterance's audio."""
-        return self.speech.stages.marks()
+        return self.speech.stages.marks(alone=self.config.reproducible)
 
     def __repr__(self) -> str:
         return f"<ChatterboxUtterance {self.config.voice} | {self.chunks} chunks>"

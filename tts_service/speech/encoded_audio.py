@@ -71,8 +71,7 @@ class AudioEncoder:
 
         Raises ServiceError ENGINE_FAULT, before anything is taken, if a sample is not a number.
         """
-        if not np.isfinite(waveform).all():
-            raise ServiceError(Reason.ENGINE_FAULT, "the voice made samples that are not numbers")
+        _check_numbers(waveform)
         self._samples_in += len(waveform)
         return self._count(self._coder.write(self._resampled.write(waveform)))
 
@@ -85,6 +84,32 @@ class AudioEncoder:
     def _count(self, piece: EncodedPiece) -> EncodedPiece:
         self._samples_out += piece.sample_count
         return piece
+
+
+class CarriedAudio:
+    """Stands in for an encoder where another process codes: a piece is the waveform itself, as bytes."""
+
+    def write(self, waveform: Waveform) -> EncodedPiece:
+        """Return all samples. Raises ServiceError ENGINE_FAULT if one is not a number."""
+        _check_numbers(waveform)
+        return EncodedPiece(data=np.ascontiguousarray(waveform, dtype=np.float32).tobytes(), sample_count=len(waveform))
+
+    def finish(self) -> EncodedPiece:
+        """Return nothing, because nothing was kept."""
+        return EncodedPiece(data=b"", sample_count=0)
+
+    def __repr__(self) -> str:
+        return "<CarriedAudio>"
+
+
+def carried_waveform(piece: EncodedPiece) -> Waveform:
+    """Return what a piece of `CarriedAudio` carries."""
+    return np.frombuffer(piece.data, dtype=np.float32)
+
+
+def _check_numbers(waveform: Waveform) -> None:
+    if not np.isfinite(waveform).all():
+        raise ServiceError(Reason.ENGINE_FAULT, "the voice made samples that are not numbers")
 
 
 class _Coder(Protocol):

@@ -42,11 +42,14 @@ def _joined(kept: Sound, wave: Sound) -> Sound:
 
 
 def _first_audible(wave: Sound) -> int | None:
-    """Return where the first audible sample is, if any; sound on a device is waited for."""
+    """Return where the first audible sample is, if any; sound on a device is waited for.
+
+    What is no number is not silence: it goes on to where it is refused.
+    """
     if isinstance(wave, torch.Tensor):
         # One transfer: argmax finds the first of equal values, and the peak tells whether there is one.
-        loud = wave.abs() > SILENCE_PEAK
+        loud = ~(wave.abs() <= SILENCE_PEAK)
         place = int(torch.where(loud.any(), loud.int().argmax(), -1)) if len(wave) else -1
         return None if place < 0 else place
-    audible = np.flatnonzero(np.abs(wave) > SILENCE_PEAK)
+    audible = np.flatnonzero(~(np.abs(wave) <= SILENCE_PEAK))
     return int(audible[0]) if len(audible) else None

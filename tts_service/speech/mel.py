@@ -12,6 +12,7 @@ Rules
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final, Protocol
 
 import torch
@@ -51,13 +52,19 @@ def mel_noise(random: RandomSource, prompt_frames: int, start_frame: int, count:
     return torch.cat([random.mel_noise(-prompt_frames, prompt_frames), random.mel_noise(start_frame, count)], dim=1)
 
 
+@cache
+def no_mel() -> torch.Tensor:
+    """Return no frame (80, 0) on the host: one for all segments, because each operation lets go of Python's lock."""
+    return torch.zeros(MEL_BANDS, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelState:
     """A segment's mel on its way: all tokens so far, how many frames are out, and those held back (80, 0 to 8)."""
 
     tokens: tuple[int, ...] = ()
     frozen_frames: int = 0
-    held: torch.Tensor = field(default_factory=lambda: torch.zeros(MEL_BANDS, 0))
+    held: torch.Tensor = field(default_factory=no_mel)
 
     @property
     def decoded_frames(self) -> int:
@@ -78,6 +85,20 @@ def with_tokens(state: MelState, tokens: Sequence[int]) -> MelState:
     return replace(state, tokens=(*state.tokens, *tokens))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelDecode:
+    """A decode that a state wants: what the flow is given beside the prompt, and where it stands.
+
+    `noise` (80, frames) is what it was drawn as: to be used before more is drawn. What comes out begins at
+    `start_frame` of the segment.
+    """
+
+    tokens: torch.Tensor
+    noise: torch.Tensor
+    start_frame: int
+    final: bool
+
+
 def decode_mel(
     flow: FlowNetwork,
     state: MelState,
@@ -93,9 +114,21 @@ def decode_mel(
     `final` says that no token follows. `prompt` is trimmed. Nothing comes out while there are too few tokens. `forward`
     is given the network and computes the decode, from what `noise` draws.
     """
+    decode = wanted_decode(state, prompt, random, final=final, noise=noise)
+    if decode is None:
+        return state, prompt.mel.new_zeros(MEL_BANDS, 0)
+    with torch.inference_mode():
+        made = forward(flow, prompt, decode.tokens, decode.noise, final=final)
+    return with_mel(state, decode, made)
+
+
+def wanted_decode(
+    state: MelState, prompt: MelPrompt, random: RandomSource, *, final: bool, noise: MelNoise = mel_noise
+) -> MelDecode | None:
+    """Return the decode of a state's tokens, as `decode_mel` makes it; None while there are too few."""
     end = mel_frames(len(state.tokens), final=final)
     if end <= state.decoded_frames:
-        return state, prompt.mel.new_zeros(MEL_BANDS, 0)
+        return None
     with torch.inference_mode():
         first_token = context_start(state.frozen_frames)
         start, prompt_frames = FRAMES_PER_TOKEN * first_token, FRAMES_PER_TOKEN * len(prompt.tokens)
@@ -103,9 +136,15 @@ def decode_mel(
         device = prompt.mel.device
         drawn = noise(random, prompt_frames, start, end - start).to(device)
         tokens = torch.tensor(state.tokens[first_token:], device=device)
-        window = forward(flow, prompt, tokens, drawn, final=final)[:, state.frozen_frames - start :]
+    return MelDecode(tokens=tokens, noise=drawn, start_frame=start, final=final)
+
+
+def with_mel(state: MelState, decode: MelDecode, made: torch.Tensor) -> tuple[MelState, torch.Tensor]:
+    """Return the state after the decode that it wanted made this mel (80, frames), and the frames that are frozen."""
+    with torch.inference_mode():
+        window = made[:, state.frozen_frames - decode.start_frame :]
         fresh = _blended(state.held, window)
-        frozen_count = fresh.shape[1] if final else max(0, fresh.shape[1] - HELD_FRAMES)
+        frozen_count = fresh.shape[1] if decode.final else max(0, fresh.shape[1] - HELD_FRAMES)
         frozen, held = fresh[:, :frozen_count], fresh[:, frozen_count:].clone()
         return replace(state, frozen_frames=state.frozen_frames + frozen_count, held=held), frozen
 
@@ -113,6 +152,15 @@ def decode_mel(
 def context_start(frozen_frames: int) -> int:
     """Return the first token that a decode sees after the prompt, when this much mel is out."""
     return max(0, frozen_frames // FRAMES_PER_TOKEN - CONTEXT_TOKENS)
+
+
+def fitting_tokens(most_frames: int, prompt_tokens: int, cut_tokens: int) -> int:
+    """Return how many tokens a decode may bring after `cut_tokens` of its segment, to be no longer than `most_frames`.
+
+    0 or less if what it sees besides is as long by itself.
+    """
+    frozen_frames = max(0, mel_frames(cut_tokens, final=False) - HELD_FRAMES)
+    return most_frames // FRAMES_PER_TOKEN - prompt_tokens - (cut_tokens - context_start(frozen_frames))
 
 
 def _blended(held: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:

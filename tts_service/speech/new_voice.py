@@ -9,6 +9,10 @@ from tts_service.speech.language_tags import spoken_language
 from tts_service.speech.session_config import ModelFacts, Offer, VoiceFacts
 
 MAX_NAME_CHARS: Final = 128
+NO_VOICES_HERE: Final = (
+    "this service speaks with a model that makes no voices; its operator can start it with one that does, "
+    "for example tts-service --model english"
+)
 
 
 class VoiceContent(Enum):

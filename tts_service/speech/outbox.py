@@ -1,6 +1,7 @@
 """What a session sends, and when: urgent messages first, then the current utterance's items under pacing. Pure."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from tts_service.speech import playback
 from tts_service.speech.playback import PlaybackClock
@@ -13,6 +14,7 @@ from tts_service.speech.protocol import (
     UtteranceDone,
     UtteranceStarted,
 )
+from tts_service.speech.rendering import Heard
 from tts_service.speech.session_config import Pacing
 from tts_service.speech.utterance import FlushMark, LastPiece, SegmentSpan, Utterance
 from tts_service.types import EncodedPiece
@@ -125,11 +127,22 @@ class Outbox:
         self.clock = playback.advanced(self.clock, now)
         return playback.ahead_seconds(self.clock)
 
-    def played(self, utterance_id: str, samples: int, now: float) -> None:
-        """Take the client's word on how far it has played; unknown or long gone utterances are ignored."""
+    def heard(self, utterances: Iterable[Utterance], now: float) -> Heard:
+        """Return how far the listener is, with what is made of these utterances and has not left."""
+        self.clock = playback.advanced(self.clock, now)
+        unsent_seconds = self.seconds(sum(utterance.unsent_samples for utterance in utterances))
+        return Heard(clock=self.clock, unsent_seconds=unsent_seconds, ordered_at=now)
+
+    def played(self, utterance_id: str, samples: int, now: float) -> bool:
+        """Take the client's word on how far it has played; unknown or long gone utterances are ignored.
+
+        Tells whether the listener stands still, or has until now.
+        """
+        stood = self.clock.still_since is not None
         if utterance_id in self._offsets:
             played_seconds = self._offsets[utterance_id] + self.seconds(samples)
             self.clock = playback.reported(playback.advanced(self.clock, now), played_seconds, now)
+        return stood or self.clock.still_since is not None
 
     def interrupted(self, utterance_id: str, heard_samples: int | None, now: float) -> None:
         """Note that the client dropped what it had not played of an utterance; a later one's audio stays with it."""

@@ -6,9 +6,12 @@ calls them keeps the steps of one lane in order and one at a time; segments soun
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
+from tts_service.errors import GreenroomError
 from tts_service.speech import watermark
-from tts_service.speech.encoded_audio import AudioEncoder, withheld_samples
+from tts_service.speech.company import Company, CompanyMarks
+from tts_service.speech.encoded_audio import AudioEncoder, CarriedAudio, withheld_samples
 from tts_service.speech.leading_silence import LeadingSilence
 from tts_service.speech.speech_model import (
     Lane,
@@ -30,6 +33,7 @@ from tts_service.types import (
     Encoding,
     ModuleName,
     Segment,
+    Waveform,
 )
 
 SAMPLES_PER_TOKEN = MODEL_SAMPLE_RATE_HERTZ // 25
@@ -42,16 +46,21 @@ Heard = Callable[[EncodedPiece], None]
 
 
 class UtteranceAudio:
-    """One utterance's audio on its way. Positions are samples at MODEL_SAMPLE_RATE_HERTZ unless named otherwise."""
+    """One utterance's audio on its way. Positions are samples at MODEL_SAMPLE_RATE_HERTZ unless named otherwise.
 
-    def __init__(self, audio_format: AudioFormat, begin: Callable[[], UtteranceSpeech]) -> None:
+    Where it is `carried`, somebody else codes it: pieces are the marked waveform, all else is as the format wants it.
+    """
+
+    def __init__(
+        self, audio_format: AudioFormat, begin: Callable[[], UtteranceSpeech], *, carried: bool = False
+    ) -> None:
         self.discarded = False
         self._format = audio_format
         self._begin = begin
         self._speech: UtteranceSpeech | None = None
         self._under_way: list[SegmentAudio] = []
         self._marks: MarkStream | None = None
-        self._encoder = AudioEncoder(audio_format)
+        self._encoder = CarriedAudio() if carried else AudioEncoder(audio_format)
         self._written = 0
 
     def discard(self) -> None:
@@ -98,7 +107,7 @@ class UtteranceAudio:
         """Return where a segment's audio begins and ends, at the format's rate; while it is spoken, an estimate."""
         end = self._written
         if not segment.ended:
-            end = max(end, segment.start + estimated_samples(segment.segment.text))
+            end = max(end, segment.start + segment.estimated_samples)
         return self._at_format_rate(segment.start), self._at_format_rate(end)
 
     @property
@@ -117,6 +126,17 @@ class UtteranceAudio:
             return None
         block = self._marks.next_blocks(encoder)
         return None if block is None else self._encoder.write(block)
+
+    @property
+    def shared_marks(self) -> CompanyMarks | None:
+        """The utterance's marks, if they may be made together with others'."""
+        marks = self._marks
+        # By attribute: `isinstance` asks for all that a protocol has, in 10 us.
+        return cast("CompanyMarks", marks) if getattr(marks, "company", None) is not None else None
+
+    def coded(self, block: Waveform) -> EncodedPiece | None:
+        """Code a block that was marked together with others'; None if nobody wants it any more."""
+        return None if self.discarded else self._encoder.write(block)
 
     def finish(self) -> None:
         """Say that no audio follows; silence stands in if there was none. `next_piece` then drains the rest."""
@@ -163,6 +183,8 @@ class SegmentAudio:
         self.segment = segment
         self.speech = speech
         self.start = 0
+        self.estimated_samples = estimated_samples(segment.text)
+        """How long it is while nobody knows better."""
         self.lead = LeadingSilence()
 
     @property
@@ -183,30 +205,50 @@ class MarkingStage:
     lane = Lane.SOUND
 
     def __init__(self, audio: UtteranceAudio, heard: Heard, before: Sequence[Stage] = ()) -> None:
-        self._audio = audio
+        self.audio = audio
         self._heard = heard
         self._before = before
 
     @property
     def modules(self) -> frozenset[ModuleName]:
         """What marking needs."""
-        return self._audio.mark_modules
+        return self.audio.mark_modules
 
     @property
     def has_step(self) -> bool:
         """Whether there is a piece to make."""
-        return self._audio.has_piece
+        return self.audio.has_piece
 
     @property
     def ended(self) -> bool:
         """Whether there is none and none can come."""
-        return all_ended(self._before) and not self._audio.has_piece
+        return all_ended(self._before) and not self.audio.has_piece
 
     def step(self, leased: Modules) -> None:
         """Make the next piece."""
-        piece = self._audio.next_piece(leased[WATERMARK_ENCODER])
+        self._tell(self.audio.next_piece(leased[WATERMARK_ENCODER]))
+
+    @property
+    def company(self) -> Company | None:
+        """With whom its marks may be made."""
+        marks = self.audio.shared_marks
+        return None if marks is None else marks.company
+
+    def compute(self, stages: Sequence["MarkingStage"], leased: Modules) -> Sequence[Waveform | GreenroomError | None]:
+        """Mark the next blocks of each of these."""
+        assert self.company is not None
+        return self.company.next_of_all(leased[WATERMARK_ENCODER], [each.audio.shared_marks for each in stages])
+
+    def take(self, made: Waveform | GreenroomError | None) -> None:
+        """Take blocks that were marked."""
+        if isinstance(made, GreenroomError):
+            raise made
+        if made is not None:
+            self._tell(self.audio.coded(made))
+
+    def _tell(self, piece: EncodedPiece | None) -> None:
         if piece is not None:
             self._heard(piece)
 
     def __repr__(self) -> str:
-        return f"<MarkingStage of {self._audio!r}>"
+        return f"<MarkingStage of {self.audio!r}>"

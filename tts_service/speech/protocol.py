@@ -9,7 +9,7 @@ from enum import Enum
 
 from tts_service.errors import GreenroomError
 from tts_service.speech.session_config import ConfigChange, SessionConfig
-from tts_service.speech.speech_model import SpeechGuard
+from tts_service.speech.speech_outcome import SpeechGuard
 from tts_service.types import EncodedPiece, ModuleName, Segment
 
 # --- what the client says ---------------------------------------------------------------------------------------

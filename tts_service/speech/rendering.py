@@ -3,11 +3,24 @@
 from dataclasses import dataclass, field
 
 from tts_service.errors import GreenroomError
+from tts_service.speech.playback import PlaybackClock
 from tts_service.speech.session_config import SessionConfig
-from tts_service.speech.speech_model import SpeechOutcome
+from tts_service.speech.speech_outcome import SpeechOutcome
 from tts_service.types import EncodedPiece, ModuleName, Segment
 
 # --- what the session wants of the renderer ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the session's listener has been sent and has heard, and what is there for it, when something is ordered.
+
+    `clock` is as of `ordered_at`; `unsent_seconds` are of all the session's utterances.
+    """
+
+    clock: PlaybackClock
+    unsent_seconds: float
+    ordered_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +31,8 @@ class RenderSegment:
     config: SessionConfig
     segment: Segment
     index: int
+    heard: Heard | None = field(default=None, compare=False)
+    """Not what is ordered, but how urgent it is; without it, the listener has nothing left to hear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +51,15 @@ class DiscardAudio:
     utterance_id: str
 
 
-Order = RenderSegment | FinishAudio | DiscardAudio
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteHeard:
+    """The utterance's listener stands still, or goes on after that: what the model of its player would not tell."""
+
+    utterance_id: str
+    heard: Heard
+
+
+Order = RenderSegment | FinishAudio | DiscardAudio | NoteHeard
 
 # --- what the renderer says -------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ from tts_service.speech.rendering import (
 from tts_service.speech.session_config import ConfigRequest, Defaults, Offer, Pacing, overlay, resolve
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.speech.session_table import TABLE, Answer, Phase, UtteranceMessage, said
+from tts_service.speech.spoken_so_far import told_what_was_said
 from tts_service.speech.utterance import Utterance
 from tts_service.speech.utterances import Utterances, too_many
 
@@ -111,7 +112,8 @@ class Session:
 
     def _accept(self, message: UtteranceMessage, now: float) -> None:
         if isinstance(message, PlaybackPosition):
-            self.outbox.played(message.utterance_id, message.played_samples, now)
+            if self.outbox.played(message.utterance_id, message.played_samples, now):
+                self.utterances.note_heard(self.outbox.heard(self.utterances.open, now))
             return
         utterance = self.utterances.get(message.utterance_id)
         match message:
@@ -185,7 +187,7 @@ class Session:
         """Return what the renderer should do next, each order once."""
         utterance = self.utterances.to_render
         if utterance is not None and utterance.wants_rendering and self._render_excess(utterance) < 0:
-            self.utterances.order(utterance, now)
+            self.utterances.order(utterance, now, self.outbox.heard(self.utterances.open, now))
         return self.utterances.take_orders()
 
     def _render_excess(self, utterance: Utterance) -> float:
@@ -225,8 +227,10 @@ class Session:
             case AudioFinished():
                 utterance.audio_finished(event)
             case RenderFailed(error=error):
+                self.outbox.say(
+                    UtteranceError(utterance_id=utterance.id, error=told_what_was_said(error, utterance), closed=True)
+                )
                 self.utterances.close(utterance, Phase.FAILED)
-                self.outbox.say(UtteranceError(utterance_id=utterance.id, error=error, closed=True))
         return True
 
     # --- time and sending ---------------------------------------------------------------------------------------

@@ -118,14 +118,12 @@ class ConfigRequest:
     pacing: Pacing | None = None
     max_audio_ahead: float | None = None
     priority: Priority | None = None
+    reproducible: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """A configuration in force. Delays and lead are seconds; a buffer delay of 0 waits for ever.
-
-    `settings` are all that the model has.
-    """
+    """A configuration in force, in seconds; a buffer delay of 0 waits for ever. `settings` are all the model's."""
 
     model: str
     voice: str
@@ -139,6 +137,7 @@ class SessionConfig:
     max_audio_ahead: float
     settings: SettingValues = field(default_factory=dict)
     priority: Priority = Priority.INTERACTIVE
+    reproducible: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +179,11 @@ def resolve(request: ConfigRequest, offer: Offer, defaults: Defaults) -> Session
             "max_audio_ahead", request.max_audio_ahead, defaults.max_audio_ahead, AUDIO_AHEAD_SECONDS_RANGE
         ),
         priority=request.priority or Priority.INTERACTIVE,
+        reproducible=request.reproducible,
     )
 
 
-_FIXED = ("audio_format", "priority")
+_FIXED = ("audio_format", "priority", "reproducible")
 _FIELDS_BY_PATH: Mapping[str, tuple[str, ...]] = {
     **{each: (each,) for each in ConfigRequest.__slots__ if each not in {*_FIXED, "seed", "speaking_rate", "settings"}},
     "sampling": ("seed", "speaking_rate", "settings"),

@@ -14,11 +14,13 @@ Rules
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 
+from tts_service.errors import GreenroomError
 from tts_service.speech.session_config import SessionConfig
+from tts_service.speech.speech_outcome import SpeechOutcome
 from tts_service.types import ModuleName, Segment, Waveform
 
 Modules = Mapping[ModuleName, Any]
@@ -31,25 +33,11 @@ Sound = Waveform | torch.Tensor
 class Lane(Enum):
     """Stages that follow each other on one thread, and on a device on one stream."""
 
+    # Members are few and the same for life; an enum's own hash is computed in Python, hundreds of times a second.
+    __hash__ = object.__hash__
+
     TOKENS = "tokens"
     SOUND = "sound"
-
-
-class SpeechGuard(Enum):
-    """What ended a segment's speech tokens, where it was not the model's own end."""
-
-    ALIGNMENT = "alignment"
-    TOKEN_LIMIT = "token_limit"  # noqa: S105  # No password.
-    TEXT_BUDGET = "text_budget"
-    LOOP = "loop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeechOutcome:
-    """What became of a segment: its speech tokens (0 for a model that has none), and the guard that ended it."""
-
-    speech_tokens: int = 0
-    guard: SpeechGuard | None = None
 
 
 class Stage(Protocol):
@@ -77,6 +65,80 @@ class Stage(Protocol):
 
     def step(self, leased: Modules) -> Sound | None:
         """Compute the next step; return the speech that it brings, if any. Raises GreenroomError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenNeed:
+    """What a segment's tokens ask for. `rows` are the network's for it; `left` tokens end its next chunk.
+
+    `room` is how many it may have before it is too far ahead of its sound, which is behind by `ahead` tokens. `alone`:
+    it shares no burst.
+    """
+
+    rows: int
+    left: int
+    room: int
+    ahead: int
+    begun: bool
+    alone: bool = False
+
+
+TokensMade = Sequence[int] | GreenroomError
+"""A segment's part of a burst: tokens as they were chosen, or what it lacks."""
+
+
+@runtime_checkable
+class JoinedStage(Stage, Protocol):
+    """A stage for tokens that may have them in one burst with other segments', each with an end of its own.
+
+    Everything but `need` and `together` is for the lane's thread.
+    """
+
+    @property
+    def together(self) -> object:
+        """What it shares with those that it may join; None if it may join nobody."""
+        ...
+
+    @property
+    def free_places(self) -> int:
+        """How many segments more may begin."""
+        ...
+
+    @property
+    def most_together(self) -> int:
+        """How many may have a burst together."""
+        ...
+
+    @property
+    def need(self) -> TokenNeed | None:
+        """What it asks for; None without a step."""
+        ...
+
+    def begin(self, leased: Modules) -> None:
+        """Read the prompt; bursts may follow. Raises GreenroomError."""
+        ...
+
+    def burst(self, stages: Sequence[Self], leased: Modules, count: int) -> Sequence[TokensMade]:
+        """Compute so many tokens of each of these stages, all with as many rows; nobody has them yet."""
+        ...
+
+    def take(self, made: TokensMade, leased: Modules) -> None:
+        """Take the stage's part of a burst, and hand over what are chunks. Raises GreenroomError."""
+        ...
+
+    def close(self, *, over: bool = False) -> None:
+        """Give back what it holds, if it was cancelled or its order is over."""
+        ...
+
+
+@runtime_checkable
+class DecodingStage(Stage, Protocol):
+    """A stage whose step decodes a chunk, by so many steps of a solver, to what the stages after it make sound of."""
+
+    @property
+    def solver_steps(self) -> int:
+        """Steps of the solver."""
         ...
 
 
@@ -158,13 +220,16 @@ class UtteranceSpeech(Protocol):
 class PrepareStep:
     """A step to be taken under a lease before the first utterance, such as capturing graphs; `name` is for progress.
 
-    If it raises RoomWantedError, room is made and it is run again.
+    One that is `late` is only worth it for several sessions at once: it may be taken while others speak, after all that
+    come before it, and without it they speak one after the other. For any other that raises RoomWantedError, room is
+    made, and it is run again.
     """
 
     name: str
     lane: Lane
     modules: frozenset[ModuleName]
     run: Callable[[Modules], None]
+    late: bool = False
 
 
 class SpeechModel(Protocol):
@@ -191,9 +256,15 @@ class SpeechModel(Protocol):
 
 def next_stage(stages: Sequence[Stage]) -> Stage | None:
     """Return the stage whose step is to be taken next: the furthest down the data path that has one."""
-    return next((stage for stage in reversed(stages) if stage.has_step), None)
+    for stage in reversed(stages):  # A generator takes twice as long, thousands of times a second.
+        if stage.has_step:
+            return stage
+    return None
 
 
 def all_ended(stages: Collection[Stage]) -> bool:
     """Tell whether no step follows in any of these stages."""
-    return all(stage.ended for stage in stages)
+    for stage in stages:  # noqa: SIM110  # A generator, as in next_stage, takes twice as long.
+        if not stage.ended:
+            return False
+    return True

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 
 import torch
 
+from tts_service.errors import GreenroomError
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
+from tts_service.speech.company import Company
 from tts_service.speech.mel import MelState, decode_mel
 from tts_service.speech.mel_flow import MelPrompt
 from tts_service.speech.random_source import CounterRandom, RandomSource
+from tts_service.speech.resting import Leave
 from tts_service.speech.speech_model import MarkStream, PrepareStep, Sound
 from tts_service.speech.speech_tokens import SpeechTokens, TokenFinish, TokenRequest
 from tts_service.speech.watermark import WatermarkStream
@@ -47,6 +50,62 @@ class TokenStream(Protocol):
         ...
 
 
+class JoinedTokens(TokenStream, Protocol):
+    """A stream that may have its tokens together with others', from its second one on."""
+
+    def take(self, tokens: Sequence[int], t3: Any) -> list[int]:
+        """Take what `TokenBursts.burst` computed; return those that S3Gen is to have. Raises ENGINE_FAULT."""
+        ...
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it holds memory of the device that could leave."""
+        ...
+
+    @property
+    def is_away(self) -> bool:
+        """Whether what it holds waits on the host."""
+        ...
+
+    def leave(self) -> Leave:
+        """Have what it holds wait on the host until its next tokens. Not within a burst."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds: nobody wants the rest. Not within a burst."""
+        ...
+
+
+class TokenBursts(Protocol):
+    """Tokens of several segments at once."""
+
+    @property
+    def most(self) -> int:
+        """How many streams may have a burst together."""
+        ...
+
+    @property
+    def free(self) -> int:
+        """How many streams more may begin."""
+        ...
+
+    @property
+    def under_way(self) -> int:
+        """How many streams have begun and are not over."""
+        ...
+
+    def forget_room(self) -> None:
+        """Give the system the host memory that nobody waits in."""
+        ...
+
+    def burst(self, t3: Any, streams: Sequence[Any], count: int) -> list[list[int] | GreenroomError]:
+        """Compute so many tokens (8 at most) of each of the `JoinedTokens` under a lease, all with as many rows.
+
+        Return for each stream what it is to take, or what it lacks: then it is as it was.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageModules:
     """What a step of each stage needs leased."""
@@ -68,12 +127,38 @@ class StageModules:
         return (*weights, *sorted((self.tokens | self.mel | self.sound) - frozenset(weights)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReach:
+    """How long what is computed at once should be, at most; None for as long as it comes.
+
+    `decode_frames` are a decode's, prompt and context included; `sound_frames` those that become sound.
+    """
+
+    decode_frames: int | None = None
+    sound_frames: int | None = None
+
+
 class Stages(Protocol):
     """What computes. Nothing of a request stays on it: any number of segments may be under way."""
 
     @property
     def modules(self) -> StageModules:
         """What its steps need."""
+        ...
+
+    @property
+    def reach(self) -> StageReach:
+        """How long its work may be."""
+        ...
+
+    @property
+    def bursts(self) -> TokenBursts | None:
+        """What computes tokens of several streams at once, if anything does: then `tokens` are `JoinedTokens`."""
+        ...
+
+    @property
+    def company(self) -> Company | None:
+        """What makes sound of several segments at once, if anything does."""
         ...
 
     def tokens(self, request: TokenRequest, random: CounterRandom) -> TokenStream:
@@ -99,8 +184,11 @@ class Stages(Protocol):
         """Make sound of frozen mel as `waveform.sound` does, under a lease on the vocoder."""
         ...
 
-    def marks(self) -> MarkStream:
-        """Begin to mark an utterance; it is written what `sound` returns, and pauses from the host."""
+    def marks(self, *, alone: bool = False) -> MarkStream:
+        """Begin to mark an utterance; it is written what `sound` returns, and pauses from the host.
+
+        `alone`: it shares nothing with others, and so has the same bits every time.
+        """
         ...
 
     def prepare_steps(self) -> Sequence[PrepareStep]:
@@ -112,6 +200,9 @@ class EagerStages:
     """Upstream's networks as they are; sound comes to the host when it is made, and is marked from there."""
 
     modules = StageModules()
+    reach = StageReach()
+    bursts: TokenBursts | None = None
+    company: Company | None = None
 
     def tokens(self, request: TokenRequest, random: CounterRandom) -> SpeechTokens:
         """Begin a segment's speech tokens."""
@@ -137,8 +228,9 @@ class EagerStages:
         state, wave = sound(vocoder, state, mel, random, ahead=ahead, final=final)
         return state, wave.float().cpu().numpy()
 
-    def marks(self) -> MarkStream:
+    def marks(self, *, alone: bool = False) -> MarkStream:
         """Begin to mark an utterance."""
+        del alone
         return WatermarkStream()
 
     def prepare_steps(self) -> Sequence[PrepareStep]:

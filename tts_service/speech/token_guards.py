@@ -5,6 +5,7 @@ Upstream guards only Multilingual. These guards are the product's; comparisons w
 """
 
 import unicodedata
+from collections import deque
 from typing import Final
 
 BASE_TOKENS: Final = 75
@@ -51,19 +52,21 @@ class LoopWatch:
     """Notices that tokens have begun to repeat with some period. Its memory is bounded by the longest one."""
 
     def __init__(self) -> None:
-        self._recent: list[int] = []
-        self._equal = [0] * (LONGEST_PERIOD + 1)
+        self._recent: deque[int] = deque(maxlen=LONGEST_PERIOD)
+        """The newest first."""
+        self._equal: dict[int, int] = {}
+        """How many tokens in a row were equal to those so many before, by that period; hardly any period has some."""
 
     def looping(self, token: int) -> bool:
         """Take the next token; say whether it goes on with a loop that has lasted too long."""
-        for period in range(1, len(self._recent) + 1):
-            same = self._recent[-period] == token
-            self._equal[period] = self._equal[period] + 1 if same else 0
-        self._recent = [*self._recent[-LONGEST_PERIOD + 1 :], token]
-        return any(
-            equal >= max(LOOP_TOKENS, LOOP_TURNS * period) for period, equal in enumerate(self._equal) if period > 0
-        )
+        recent, equal, period = self._recent, dict[int, int](), 0
+        for _ in range(recent.count(token)):
+            period = recent.index(token, period) + 1
+            equal[period] = self._equal.get(period, 0) + 1
+        self._equal = equal
+        recent.appendleft(token)
+        return any(count >= max(LOOP_TOKENS, LOOP_TURNS * period) for period, count in equal.items())
 
     def __repr__(self) -> str:
-        period = max(range(LONGEST_PERIOD + 1), key=self._equal.__getitem__)
-        return f"<LoopWatch {self._equal[period]} tokens as {period} before>"
+        period = max(self._equal, key=self._equal.__getitem__, default=0)
+        return f"<LoopWatch {self._equal.get(period, 0)} tokens as {period} before>"

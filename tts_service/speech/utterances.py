@@ -3,7 +3,7 @@
 from collections import deque
 
 from tts_service.errors import CallerError, Reason
-from tts_service.speech.rendering import DiscardAudio, FinishAudio, Order, RenderSegment
+from tts_service.speech.rendering import DiscardAudio, FinishAudio, Heard, NoteHeard, Order, RenderSegment
 from tts_service.speech.session_config import SessionConfig
 from tts_service.speech.session_limits import SessionLimits
 from tts_service.speech.session_table import Phase
@@ -72,7 +72,7 @@ class Utterances:
         """The first utterance whose audio is not all made."""
         return next((u for u in self.open if not u.rendered), None)
 
-    def order(self, utterance: Utterance, now: float) -> None:
+    def order(self, utterance: Utterance, now: float, heard: Heard | None = None) -> None:
         """Order the utterance's next segment, or the end of its audio."""
         segment = utterance.take_segment(now)
         if segment is None:
@@ -83,8 +83,14 @@ class Utterances:
                 config=utterance.config,
                 segment=segment,
                 index=utterance.segments_ordered - 1,
+                heard=heard,
             )
         self._orders.append(order)
+
+    def note_heard(self, heard: Heard) -> None:
+        """Have the renderer know how far the listener is, if anything is to be made for it."""
+        if self.to_render is not None:
+            self._orders.append(NoteHeard(utterance_id=self.to_render.id, heard=heard))
 
     def take_orders(self) -> list[Order]:
         """Return the orders given since the last call."""

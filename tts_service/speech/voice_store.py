@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from tts_service.errors import CallerError, Reason, ServiceError, bad_config
+from tts_service.errors import Reason, ServiceError, bad_config, voice_not_found
 from tts_service.models.weights import write_atomically
 from tts_service.speech.session_config import VoiceFacts
 from tts_service.speech.voice_cache import VoiceCache
@@ -235,13 +235,6 @@ class VoiceStore:
 
     def __repr__(self) -> str:
         return f"<VoiceStore {self.folder} | {len(self._own)} of models | {len(self._seen)} seen | {self._cache!r}>"
-
-
-def voice_not_found(voice_id: str) -> CallerError:
-    """Return the error for a voice that is not there."""
-    name = voice_id[:128]
-    message = f"there is no voice {name!r}; ListVoices names those that there are"
-    return CallerError(Reason.VOICE_NOT_FOUND, message, metadata={"voice": name})
 
 
 def _voice_in(path: Path, voice_id: str) -> StoredVoice:

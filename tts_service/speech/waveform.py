@@ -21,7 +21,8 @@ from typing import Final, Protocol
 
 import torch
 
-from tts_service.speech.random_source import MEL_BANDS, RandomSource
+from tts_service.speech.mel import no_mel
+from tts_service.speech.random_source import RandomSource
 from tts_service.speech.waveform_source import (
     SAMPLES_PER_FRAME,
     Randomness,
@@ -63,7 +64,7 @@ class WaveformState:
 
     start_frame: int = 0
     sounded_frames: int = 0
-    mel: torch.Tensor = field(default_factory=lambda: torch.zeros(MEL_BANDS, 0))
+    mel: torch.Tensor = field(default_factory=no_mel)
     source: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     cycles: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 

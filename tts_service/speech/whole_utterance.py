@@ -14,7 +14,7 @@ import torch
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.upstream import upstream
 from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
-from tts_service.speech.chatterbox_segment import TURBO_TAIL
+from tts_service.speech.chatterbox_tokens import TURBO_TAIL
 from tts_service.speech.mel_flow import MelPrompt
 from tts_service.speech.random_source import UpstreamRandom
 from tts_service.speech.speech_tokens import SpeechTokens, TokenRequest

@@ -71,6 +71,7 @@ class ConfigFields(TypedDict, total=False):
     pacing: Pacing | None
     max_audio_ahead_seconds: float | None
     priority: Priority | None
+    reproducible: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class SessionConfig:
     pacing: Pacing | None = None
     max_audio_ahead_seconds: float | None = None
     priority: Priority | None = None
+    reproducible: bool | None = None
 
     def with_fields(self, **changes: Unpack[ConfigFields]) -> "SessionConfig":
         """Return the configuration with some fields changed."""
@@ -129,6 +131,7 @@ WIRE_PATHS: Mapping[str, str] = {
     "pacing": "pacing",
     "max_audio_ahead_seconds": "max_audio_ahead",
     "priority": "priority",
+    "reproducible": "reproducible",
 }
 """Where each field of `SessionConfig` lies in the wire's message of that name."""
 

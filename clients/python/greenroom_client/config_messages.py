@@ -49,6 +49,7 @@ def config_message(config: SessionConfig) -> tts_pb2.SessionConfig:
         language=config.language or "",
         audio_format=audio_format_message(config.encoding, config.sample_rate_hertz),
         sampling=_sampling_message(config),
+        reproducible=config.reproducible,
     )
     if config.text_aggregation is not None:
         message.text_aggregation = _number(AGGREGATIONS, config.text_aggregation)
@@ -84,6 +85,7 @@ def session_config(message: tts_pb2.SessionConfig) -> SessionConfig:
         max_buffer_delay_seconds=seconds(message.max_buffer_delay) if message.HasField("max_buffer_delay") else None,
         pacing=_PACINGS_BY_NUMBER.get(message.pacing),
         priority=_PRIORITIES_BY_NUMBER.get(message.priority),
+        reproducible=message.reproducible if message.HasField("reproducible") else None,
         max_audio_ahead_seconds=seconds(message.max_audio_ahead) if message.HasField("max_audio_ahead") else None,
         **sampling_values(message.sampling),
     )

@@ -74,17 +74,28 @@ class _Batch:
         return sum(piece.byte_count for piece in self.pieces)
 
 
-def allocate_master(stored: Mapping[str, StoredTensor], form: RunningForm = AS_TRAINED) -> HostMaster:
-    """Return memory for these tensors in this form, with nothing in it yet."""
+def allocate_master(
+    stored: Mapping[str, StoredTensor],
+    form: RunningForm = AS_TRAINED,
+    *,
+    memory_of: Callable[[int], torch.Tensor] = own_pages,
+) -> HostMaster:
+    """Return memory for these tensors in this form, with nothing in it yet but what `memory_of` gives."""
     forms = {name: _form(name, each, form) for name, each in stored.items()}
     sizes = _sizes(stored, form)
     begins, byte_count = placed(sizes, form)
-    memory = own_pages(byte_count)
+    memory = memory_of(byte_count)
     views = {
         name: forms[name].empty_in(memory[begins[name] : begins[name] + sizes[name]], each.shape)
         for name, each in stored.items()
     }
     return HostMaster(memory, views)
+
+
+def tensor_places(stored: Mapping[str, StoredTensor], form: RunningForm) -> dict[str, tuple[int, TensorForm]]:
+    """Return where each tensor begins in such memory, and its form there."""
+    begins, _ = placed(_sizes(stored, form), form)
+    return {name: (begins[name], _form(name, each, form)) for name, each in stored.items()}
 
 
 def placed_bytes(stored: Mapping[str, StoredTensor], form: RunningForm = AS_TRAINED) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+import structlog
 import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -24,6 +25,7 @@ from tts_service.models.chatterbox.host_master import (
     placed_bytes,
 )
 from tts_service.models.chatterbox.layout import CONDITIONALS_FILE, LAYOUTS, ModelLayout, ModuleFile, build_network
+from tts_service.models.chatterbox.master_identity import master_identity
 from tts_service.models.chatterbox.network_size import NetworkSize
 from tts_service.models.chatterbox.read_ahead import Progress, ReadAhead
 from tts_service.models.chatterbox.running_form import AS_TRAINED, RunningForm
@@ -38,10 +40,13 @@ from tts_service.models.chatterbox.weight_file import (
     stored_tensors,
 )
 from tts_service.models.chatterbox.weight_problems import WeightProblem, refuse_problems
+from tts_service.models.master_memory import MasterMemories, OwnPages
 from tts_service.types import ModuleName
 
 _WIDE_KEYS = ("speech_head.weight", "speech_emb.weight")
 """Names of T3's whose last dimension is its width."""
+
+_log = structlog.get_logger(__name__)
 
 
 class NetworkBuilder(Protocol):
@@ -62,7 +67,8 @@ class ModelWeights:
     """A folder whose every file has been checked against the networks of its model and size.
 
     `forms` are those of the modules that are to run in another than they were trained in. `networks` were built for the
-    check, and are there for the first load. `ahead` may have begun to read.
+    check, and are there for the first load. `memories` gives the host memory that modules are loaded into. `ahead` may
+    have begun to read.
     """
 
     folder: Path
@@ -72,6 +78,7 @@ class ModelWeights:
     build: NetworkBuilder = build_network
     forms: Mapping[ModuleName, RunningForm] = field(default_factory=dict)
     networks: dict[ModuleName, torch.nn.Module] = field(default_factory=dict)
+    memories: MasterMemories = field(default_factory=OwnPages)
     ahead: ReadAhead | None = None
 
     def __repr__(self) -> str:
@@ -115,7 +122,7 @@ class ModelWeights:
         network = self.networks.pop(module, None)
         if network is None:
             network = self.build(module, self.layout.model, self.size)
-        master = None if self.ahead is None else self.ahead.take(module, progress)
+        master = self._read_ahead(module, progress)
         if master is None:
             master = self.read_master(module, progress=progress)
         network.load_state_dict(master.tensors, strict=False, assign=True)
@@ -124,18 +131,42 @@ class ModelWeights:
         assert not any(each.is_meta for each in (*network.parameters(), *network.buffers()))
         return network.eval(), master
 
+    def _read_ahead(self, module: ModuleName, progress: Progress) -> HostMaster | None:
+        if self.ahead is None:
+            return None
+        try:
+            return self.ahead.take(module, progress)
+        except BaseException:
+            # What fails here ends the start: nobody will take the others.
+            self.ahead.end()
+            raise
+
     def read_master(self, module: ModuleName, *, progress: Progress = no_progress) -> HostMaster:
         """Return a module's weights in host memory, by the network's names; raises as `load` does."""
-        place = self.layout.module_file(module)
-        return _read(self.folder, place, self.stored[module], self.form(module), progress)
+        return _read(self, self.layout.module_file(module), progress)
 
 
-def _read(
-    folder: Path, place: ModuleFile, stored: Mapping[str, StoredTensor], form: RunningForm, progress: Progress
-) -> HostMaster:
-    master = allocate_master(stored, form)
+def _read(weights: ModelWeights, place: ModuleFile, progress: Progress) -> HostMaster:
+    module, folder, form = place.module, weights.folder, weights.form(place.module)
+    stored = weights.stored[module]
+    kept = weights.memories.memory(
+        module, placed_bytes(stored, form), identity=_identity(folder / place.file, stored, form)
+    )
+    master = allocate_master(stored, form, memory_of=lambda _: kept.bytes_)
+    if kept.is_filled:
+        progress(weights.byte_count(module), weights.byte_count(module))
+        return master
     refuse_problems(folder, _fill(folder / place.file, place, stored, master, progress))
+    weights.memories.filled(module)
+    _log.info("master_read", module=module, bytes=weights.byte_count(module))
     return master
+
+
+def _identity(path: Path, stored: Mapping[str, StoredTensor], form: RunningForm) -> str:
+    try:
+        return master_identity(path, stored, form)
+    except OSError:
+        return ""  # It has gone, which whoever reads it says; nothing is ever kept under this name.
 
 
 def _fill(
@@ -172,6 +203,7 @@ def open_weights(
     forms: Mapping[ModuleName, RunningForm] = MappingProxyType({}),
     build: NetworkBuilder = build_network,
     ahead: ReadAhead | None = None,
+    memories: MasterMemories | None = None,
 ) -> ModelWeights:
     """Check a folder and return what modules are loaded from; the size (full or tiny) is read from T3's file.
 
@@ -183,7 +215,16 @@ def open_weights(
     layout = LAYOUTS[model]
     files = {file: _stored(folder / file) for file in layout.weight_files}
     size = _size(files[layout.module_file(T3).file])
-    weights = ModelWeights(folder=folder, layout=layout, size=size, stored={}, forms=forms, build=build, ahead=ahead)
+    weights = ModelWeights(
+        folder=folder,
+        layout=layout,
+        size=size,
+        stored={},
+        forms=forms,
+        build=build,
+        memories=memories or OwnPages(),
+        ahead=ahead,
+    )
     problems = [each for each in files.values() if isinstance(each, WeightProblem)]
     try:
         for file, content in files.items():
@@ -209,10 +250,9 @@ def _checked(
         network = weights.networks[place.module] = weights.build(place.module, weights.layout.model, weights.size)
         wanted[place] = network.state_dict()
         problems += module_problems(place, wanted[place], content)
-        own = weights.stored[place.module] = _own(place, wanted[place], content)
+        weights.stored[place.module] = _own(place, wanted[place], content)
         if weights.ahead is not None and reads and not problems:
-            read = partial(_read, weights.folder, place, own, weights.form(place.module))
-            weights.ahead.begin(place.module, read)
+            weights.ahead.begin(place.module, partial(_read, weights, place))
     return [*problems, *surplus_problems(wanted, content)]
 
 

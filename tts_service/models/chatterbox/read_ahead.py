@@ -22,6 +22,9 @@ Read = Callable[[Progress], HostMaster]
 MOST_UNTAKEN: Final = 2
 """T3 and the flow: what is read by the time that everything is imported."""
 
+END_SECONDS: Final = 10.0
+"""How long the piece that is being read may take."""
+
 TOLD_SECONDS: Final = 0.05
 """How often whoever waits for weights tells how far they are."""
 
@@ -67,6 +70,7 @@ class ReadAhead:
         self._begun = 0
         self._is_reading = False
         self._ended = False
+        self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"<ReadAhead {' '.join(self._known) or 'of nothing'} | {len(self._wanted)} to begin>"
@@ -78,7 +82,8 @@ class ReadAhead:
             self._wanted.append(reading)
             if not self._is_reading:
                 self._is_reading = True
-                threading.Thread(target=self._work, name="weights ahead", daemon=True).start()
+                self._thread = threading.Thread(target=self._work, name="weights ahead", daemon=True)
+                self._thread.start()
 
     def take(self, module: ModuleName, progress: Progress) -> HostMaster | None:
         """Return a module's weights, once; None if nobody has begun to read them. Raises what reading raised."""
@@ -99,12 +104,18 @@ class ReadAhead:
         return master
 
     def end(self) -> None:
-        """Stop reading, and let go of what nobody took."""
+        """Stop reading, and let go of what nobody took; return once the thread has ended, which a piece takes.
+
+        A process that ends while a thread is in C++ code is aborted.
+        """
         with self._lock:
             self._ended = True
             self._wanted.clear()
             self._known.clear()
             self._lock.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(END_SECONDS)
 
     def _awaited(self, reading: _Reading, progress: Progress) -> HostMaster:
         while True:

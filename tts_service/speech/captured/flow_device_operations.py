@@ -14,7 +14,7 @@ Rules
 
 import torch
 
-from tts_service.speech.captured.flow_operations import PlainOperations, Stream, acted, multiplied
+from tts_service.speech.captured.flow_operations import Chosen, PlainOperations, Stream, acted, multiplied
 from tts_service.speech.captured.flow_weights import Norm, PositionedBlock, Product
 
 
@@ -26,6 +26,7 @@ class DeviceOperations(PlainOperations):
         from tts_service.speech.captured import (  # noqa: PLC0415  # As the file's rules say.
             flow_attention_kernel,
             flow_norm_kernel,
+            flow_places_kernel,
             flow_position_kernel,
             flow_solver_kernel,
         )
@@ -34,6 +35,7 @@ class DeviceOperations(PlainOperations):
         self._attention = flow_attention_kernel
         self._positions = flow_position_kernel
         self._solver = flow_solver_kernel
+        self._places = flow_places_kernel
 
     def normed_product(self, stream: Stream, norm: Norm, products: tuple[Product, ...], act: str = "") -> torch.Tensor:
         """Add what is pending and norm in one launch, unless that is done; then multiply."""
@@ -92,6 +94,14 @@ class DeviceOperations(PlainOperations):
     def solve(self, direction: torch.Tensor, mel: torch.Tensor, given: torch.Tensor, span: torch.Tensor) -> None:
         """Step in one launch."""
         self._solver.solve(direction, mel, given, span)
+
+    def gathered(self, mel: torch.Tensor, given: torch.Tensor, chosen: Chosen) -> torch.Tensor:
+        """Lay out all rows in one launch."""
+        return self._places.gathered(mel, given, chosen, self.dtype)
+
+    def advance(self, direction: torch.Tensor, mel: torch.Tensor, span: torch.Tensor, chosen: Chosen) -> None:
+        """Step in one launch."""
+        self._places.advance(direction, mel, span, chosen)
 
     def __repr__(self) -> str:
         return f"<DeviceOperations {self.dtype}>"

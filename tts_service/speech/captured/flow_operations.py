@@ -9,6 +9,7 @@ Rules
 """
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -31,6 +32,23 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {tuple(self.value.shape)}{'' if self.change is None else ' and a change'}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The places whose decodes take a step together: `places` and their `lengths` (streams,), int32.
+
+    All are padded to `frames`. A place that stands in for nobody may be there more than once.
+    """
+
+    places: torch.Tensor
+    lengths: torch.Tensor
+    frames: int
+    guided: bool
+
+    def row_lengths(self) -> torch.Tensor:
+        """Return the lengths (rows,) of the estimator's rows."""
+        return self.lengths.repeat(2) if self.guided else self.lengths
 
 
 class FlowOperations(Protocol):
@@ -94,6 +112,18 @@ class FlowOperations(Protocol):
         streams, those without. `given` (rows, frames, 4 * 80) has the mel in its first 80 channels. `span` (streams,
         3) is each stream's step in time, the weight of the rows with guidance, and that of those without.
         """
+        ...
+
+    def gathered(self, mel: torch.Tensor, given: torch.Tensor, chosen: Chosen) -> torch.Tensor:
+        """Return the estimator's input (rows, frames, 320) for the places that are chosen; zeros past their lengths.
+
+        `mel` (places, most frames, 80) is in fp32, `given` (places, most frames, 240) in the weights' type. Rows with
+        guidance come first, then, if it is guided, as many that are shown the mel alone.
+        """
+        ...
+
+    def advance(self, direction: torch.Tensor, mel: torch.Tensor, span: torch.Tensor, chosen: Chosen) -> None:
+        """Take the solver's step, as `solve` does, in the chosen places' mel (places, most frames, 80)."""
         ...
 
 
@@ -176,6 +206,22 @@ class PlainOperations:
             way = way + without_weight * direction[streams:].float()
         mel.add_(length * way)
         given[..., : mel.shape[2]] = mel.repeat(rows // streams, 1, 1)
+
+    def gathered(self, mel: torch.Tensor, given: torch.Tensor, chosen: Chosen) -> torch.Tensor:
+        """Select, cut, and put side by side."""
+        real = (torch.arange(chosen.frames, device=mel.device) < chosen.lengths[:, None])[..., None]
+        shown, beside = (
+            torch.where(real, each[:, : chosen.frames].index_select(0, chosen.places), 0.0).to(self.dtype)
+            for each in (mel, given)
+        )
+        rows = torch.cat([shown, beside], dim=-1)
+        return torch.cat([rows, functional.pad(shown, (0, given.shape[2]))]) if chosen.guided else rows
+
+    def advance(self, direction: torch.Tensor, mel: torch.Tensor, span: torch.Tensor, chosen: Chosen) -> None:
+        """Take the mel out, step, and put it back."""
+        taken = mel[:, : chosen.frames].index_select(0, chosen.places)
+        self.solve(direction, taken, direction.new_empty(*direction.shape), span)
+        mel[:, : chosen.frames].index_copy_(0, chosen.places.long(), taken)
 
     def __repr__(self) -> str:
         return f"<PlainOperations {self.dtype}>"

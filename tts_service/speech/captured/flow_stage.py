@@ -41,7 +41,7 @@ class CapturedFlow:
     ) -> None:
         self._graphs = graphs
         self._buckets = FlowBuckets() if buckets is None else buckets
-        self._operations = self._usual_operations if operations is None else operations
+        self._operations = usual_operations(graphs.device) if operations is None else operations
         self._captured: _Captured | None = None
 
     def capture(self, flow: Any) -> None:
@@ -103,14 +103,14 @@ class CapturedFlow:
         decode.rest()
         return self._graphs.capture(f"flow {name} {length}", lambda: work(length))
 
-    def _usual_operations(self, dtype: torch.dtype) -> FlowOperations:
-        if self._graphs.device.type == "cpu":
-            return PlainOperations(dtype)
-        return DeviceOperations(dtype)
-
     def __repr__(self) -> str:
         state = "nothing captured" if self._captured is None else repr(self._captured.decode)
         return f"<CapturedFlow {len(self._buckets.frames)} lengths | {state}>"
+
+
+def usual_operations(device: torch.device) -> MakeOperations:
+    """Return what makes the operations that are used on a device."""
+    return PlainOperations if device.type == "cpu" else DeviceOperations
 
 
 def _address(flow: torch.nn.Module) -> int:

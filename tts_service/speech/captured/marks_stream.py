@@ -4,6 +4,7 @@ What `watermark.WatermarkStream` is for arrays; the grid, the windows and the pa
 marked are marked at once, and reach the host in one copy, which is the only wait here.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from tts_service.errors import Reason, ServiceError
 from tts_service.speech import watermark
-from tts_service.speech.captured.marks_stage import BATCH_WINDOWS, CapturedEncoder, MarkWindow
+from tts_service.speech.captured.marks_stage import BATCH_WINDOWS, CapturedEncoder, MarkSpan, MarkWindow
 from tts_service.speech.watermark import HISTORY_SAMPLES, LOOK_AHEAD_SAMPLES, block_end
 from tts_service.types import Waveform
 
@@ -22,8 +23,9 @@ class CapturedMarks:
     Write audio and pauses as they come; `next_blocks` gives what can leave, and after `finish` all the rest.
     """
 
-    def __init__(self, stage: CapturedEncoder) -> None:
-        self._stage = stage
+    def __init__(self, stage: CapturedEncoder, *, alone: bool = False) -> None:
+        self.stage = stage
+        self._alone = alone
         self._held: list[torch.Tensor] = []
         self._held_from = 0
         self._written = 0
@@ -41,9 +43,9 @@ class CapturedMarks:
     def pause(self, count: int) -> None:
         """Write the pause that belongs here, of so many samples."""
         pause = torch.from_numpy(watermark.pause(count, start=self._written))
-        if self._stage.device.type == "cuda":
+        if self.stage.device.type == "cuda":
             pause = pause.pin_memory()
-        self.write(pause.to(self._stage.device, non_blocking=True))
+        self.write(pause.to(self.stage.device, non_blocking=True))
 
     def finish(self) -> None:
         """Say that no more audio comes."""
@@ -60,15 +62,15 @@ class CapturedMarks:
         `encoder` is the leased `PerthEncoder`. If it fails, nothing is lost: the same samples come next. ENGINE_FAULT
         if what was written holds what is not a number.
         """
-        blocks = self._next_spans()
-        if not blocks:
-            return None
-        batches = [blocks[place : place + BATCH_WINDOWS] for place in range(0, len(blocks), BATCH_WINDOWS)]
         with torch.inference_mode():
-            marked: Waveform = torch.cat([self._marked(encoder, batch) for batch in batches]).cpu().numpy()
+            marked = [_blocks(span, self.stage.mark(encoder, span.samples, span.windows)) for span in self.spans()]
+            return self.taken(torch.cat(marked).cpu().numpy()) if marked else None
+
+    def taken(self, marked: Waveform) -> Waveform:
+        """Return what was marked of all `spans`, on the host, whose blocks are then out; raise as `next_blocks`."""
         if not np.isfinite(marked).all():
             raise ServiceError(Reason.ENGINE_FAULT, "the voice made samples that are not numbers")
-        self._emitted = blocks[-1][1]
+        self._emitted += len(marked)
         self._forget()
         return marked
 
@@ -88,20 +90,27 @@ class CapturedMarks:
             start = end
         return spans
 
-    def _marked(self, encoder: Any, blocks: list[tuple[int, int]]) -> torch.Tensor:
-        """Return the marked samples of up to eight blocks, on the device."""
+    def spans(self) -> list[MarkSpan]:
+        """Return the audio of all blocks that can be marked, with up to eight of them each."""
+        blocks = self._next_spans()
+        batches = [blocks[place : place + BATCH_WINDOWS] for place in range(0, len(blocks), BATCH_WINDOWS)]
+        return [self._span_of(batch) for batch in batches]
+
+    def _span_of(self, blocks: list[tuple[int, int]]) -> MarkSpan:
         begin = max(0, blocks[0][0] - HISTORY_SAMPLES)
         end = min(block_end(blocks[-1][0]) + LOOK_AHEAD_SAMPLES, self._written)
-        windows = [self._window(start, begin) for start, _ in blocks]
-        rows = self._stage.mark(encoder, self._span(begin, end), windows)
-        return torch.cat([row[: end - start] for row, (start, end) in zip(rows, blocks, strict=True)])
+        windows = tuple(self._window(*block, begin) for block in blocks)
+        return MarkSpan(samples=self._span(begin, end), windows=windows, alone=self._alone)
 
-    def _window(self, start: int, begin: int) -> MarkWindow:
-        """Return the window of the block that starts here, in a span that begins there."""
+    def _window(self, start: int, end: int, begin: int) -> MarkWindow:
+        """Return the window of the block from `start` to `end`, in a span that begins at `begin`."""
         window_start = max(0, start - HISTORY_SAMPLES)
         window_end = min(block_end(start) + LOOK_AHEAD_SAMPLES, self._written)
         return MarkWindow(
-            start=window_start - begin, sample_count=window_end - window_start, block_offset=start - window_start
+            start=window_start - begin,
+            sample_count=window_end - window_start,
+            block_offset=start - window_start,
+            block_samples=end - start,
         )
 
     def _span(self, start: int, end: int) -> torch.Tensor:
@@ -119,3 +128,39 @@ class CapturedMarks:
     def __repr__(self) -> str:
         state = "finished" if self._finished else "open"
         return f"<CapturedMarks {self._emitted} of {self._written} samples marked | {state}>"
+
+
+def next_of_all(
+    encoder: Any, streams: Sequence[CapturedMarks], stage: CapturedEncoder | None = None
+) -> list[Waveform | ServiceError | None]:
+    """Return what `next_blocks` of several streams gives, or raises, by one stage and in one copy to the host.
+
+    A stream whose voice made what is not a number has an error, and the others their samples. If it fails for all,
+    nothing is lost.
+    """
+    asked = [stream.spans() for stream in streams]
+    spans = [span for each in asked for span in each]
+    if not spans:
+        return [None] * len(streams)
+    with torch.inference_mode():
+        rows = (stage or streams[0].stage).mark_all(encoder, spans)
+        blocks = [_blocks(span, each) for span, each in zip(spans, rows, strict=True)]
+        lengths = [sum(window.block_samples for span in each for window in span.windows) for each in asked]
+        marked = torch.cat(blocks).cpu().split_with_sizes(lengths)
+    return [_outcome(stream, each.numpy()) for stream, each in zip(streams, marked, strict=True)]
+
+
+def _outcome(stream: CapturedMarks, marked: Waveform) -> Waveform | ServiceError | None:
+    if not len(marked):
+        return None
+    try:
+        return stream.taken(marked)
+    except ServiceError as error:
+        return error
+
+
+def _blocks(span: MarkSpan, rows: torch.Tensor) -> torch.Tensor:
+    """Return the samples of a span's blocks, one after the other, from its rows: an utterance's last one is shorter."""
+    if all(window.block_samples == rows.shape[1] for window in span.windows):
+        return rows.flatten()
+    return torch.cat([row[: window.block_samples] for row, window in zip(rows, span.windows, strict=True)])

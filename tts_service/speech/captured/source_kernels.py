@@ -48,17 +48,19 @@ def _excited(  # noqa: PLR0917  # Triton passes arguments by place.
     pi: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    """Write the excitation of a block of samples."""
+    """Write the excitation of a block of one window's samples."""
+    window, held = tl.program_id(1), total // samples
+    f0, each, starts, out = f0 + window * held, each + window * held, starts + window * held, out + window * total
     place = tl.program_id(0) * block + tl.arange(0, block)
     inside = place < total
     frame = place // samples
-    fresh = inside & (frame >= tl.load(fresh_from)) & (frame < tl.load(frames))
+    fresh = inside & (frame >= tl.load(fresh_from + window)) & (frame < tl.load(frames + window))
     step = (place - frame * samples + 1).to(tl.float64)
     fundamental = tl.load(starts + frame, mask=inside, other=0.0) + tl.load(each + frame, mask=inside, other=0.0) * step
     voiced = tl.load(f0 + frame, mask=fresh, other=0.0) > threshold
     noisy = tl.where(voiced, deviation, amplitude / 3.0)
-    position = tl.load(start_frame) * samples + place.to(tl.int64)
-    first_key, key = tl.load(phase_key), tl.load(noise_key)
+    position = tl.load(start_frame + window) * samples + place.to(tl.int64)
+    first_key, key = tl.load(phase_key + window), tl.load(noise_key + window)
     total_value = tl.zeros([block], tl.float32) + tl.load(bias)
     for harmonic in tl.static_range(harmonics):
         turns = fundamental * (harmonic + 1)
@@ -83,23 +85,22 @@ def _excited(  # noqa: PLR0917  # Triton passes arguments by place.
 def fused_excitation(module: Any, f0: torch.Tensor, window: SourceWindow) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute it in one kernel after the phases of frames."""
     each, starts, ends = frame_phases(f0, window)
-    out = f0.new_empty(SAMPLES_PER_FRAME * len(f0))
+    windows, samples = len(f0), SAMPLES_PER_FRAME * f0.shape[1]
+    out = f0.new_empty(windows, samples)
+    numbers_of = (window.frames, window.fresh_from, window.start_frame, window.phase_key, window.noise_key)
+    assert all(values.is_contiguous() for values in (f0, each, starts, *numbers_of))
     numbers = module.l_sin_gen
     kernel: Any = _excited
     golden, mix_1, mix_2 = SIGNED_MIXERS
-    kernel[(triton.cdiv(len(out), _BLOCK),)](
+    kernel[(triton.cdiv(samples, _BLOCK), windows)](
         f0,
         each,
         starts,
         module.l_linear.weight,
         module.l_linear.bias,
-        window.frames,
-        window.fresh_from,
-        window.start_frame,
-        window.phase_key,
-        window.noise_key,
+        *numbers_of,
         out,
-        len(out),
+        samples,
         numbers.sine_amp,
         numbers.noise_std,
         numbers.voiced_threshold,

@@ -6,6 +6,7 @@ Rules
   addresses may have been away in between; an open slot's pages and numbers stay.
 * Before a pass its slots own pages for every position that it writes. A slot that goes on after its segment has ended
   does no harm: what has no page is not written.
+* A slot may leave: it has no pages then, and its numbers are not there. With its next tokens it comes back.
 """
 
 import threading
@@ -21,12 +22,15 @@ from tts_service.errors import Reason, ServiceError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.alignment_guard import ALIGNED_HEADS
 from tts_service.speech.captured.graphs import Graphs
+from tts_service.speech.captured.slots_away import Luggage, SlotsAway
 from tts_service.speech.captured.t3_choice import is_ordered
 from tts_service.speech.captured.t3_passes import Buckets, T3Passes, Ways
 from tts_service.speech.captured.t3_state import BURST_TOKENS, SlotState
 from tts_service.speech.captured.t3_weights import first_address, weights_of
 from tts_service.speech.captured.token_pages import PAGE_POSITIONS, KeyValuePages
+from tts_service.speech.captured.waiting_pages import WaitingRoom
 from tts_service.speech.made_once import MadeOnce
+from tts_service.speech.resting import Leave
 from tts_service.speech.sampling import Sampling
 from tts_service.speech.token_backbone import T3Network
 from tts_service.speech.token_prompt import TokenVoice, voice_embeddings
@@ -37,7 +41,10 @@ MAX_POSITIONS: Final = 4_096
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Slot:
-    """One segment's place. `pages` by row; `positions` are written or on their way, `steps` tokens likewise."""
+    """One segment's place. `pages` by row; `positions` are written or on their way, `steps` tokens likewise.
+
+    `luggage` is what it left with, while it is away; then it has no pages.
+    """
 
     index: int
     rows: int
@@ -45,12 +52,14 @@ class Slot:
     positions: int
     steps: int = 0
     pages: list[list[int]] = field(default_factory=list)
+    luggage: Luggage | None = None
 
 
 class CapturedT3:
     """One network's slots and passes. `capture` comes first.
 
-    `pages` are the network's own. Batches hold slots of one number of rows.
+    `pages` are the network's own. Batches hold slots of one number of rows. There are `slots`, or as many as the
+    largest batch holds. `room` is where slots may leave for; without one they stay.
     """
 
     def __init__(
@@ -62,8 +71,11 @@ class CapturedT3:
         pages: KeyValuePages,
         buckets: Buckets,
         ways: Ways,
+        slots: int | None = None,
+        room: WaitingRoom | None = None,
     ) -> None:
-        slots = buckets.slots[-1]
+        slots = slots or buckets.slots[-1]
+        assert slots >= buckets.slots[-1]
         self.model = model
         self._voiced = MadeOnce[TokenVoice, torch.Tensor]()
         self._pages = pages
@@ -80,8 +92,11 @@ class CapturedT3:
         )
         self._start_token: int = t3.hp.start_speech_token
         self._address: int | None = None
+        self.away = None if room is None else SlotsAway(self._state, pages, room)
         self._free = list(reversed(range(slots)))
+        self._present = 0
         self._slots = slots
+        self._most_at_once = buckets.slots[-1]
         self._lock = threading.RLock()
         self._dropped: deque[Slot] = deque()
         is_cuda = graphs.device.type == "cuda"
@@ -91,6 +106,16 @@ class CapturedT3:
     def open_slots(self) -> int:
         """How many segments are open."""
         return self._slots - len(self._free)
+
+    @property
+    def free_slots(self) -> int:
+        """How many segments more may be opened; those that were dropped count once they are given back."""
+        return len(self._free) + len(self._dropped)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many slots a batch may hold."""
+        return self._most_at_once
 
     def is_captured(self, t3: T3Network) -> bool:
         """Say whether what was captured is worth something for this module, at the addresses that it has."""
@@ -148,6 +173,11 @@ class CapturedT3:
                 raise
         return slot
 
+    def reserve(self, slot: Slot, count: int) -> None:
+        """Take the pages that so many more tokens of a slot need. DEVICE_MEMORY without them; then nothing was done."""
+        with self._alone():
+            self._extend(slot, slot.positions + count)
+
     def queue(self, t3: T3Network, slots: Sequence[Slot], count: int) -> None:
         """Queue so many tokens of each slot. DEVICE_MEMORY without pages for all of them; then nothing was done."""
         rows = slots[0].rows
@@ -177,6 +207,17 @@ class CapturedT3:
             rows = self._landing[[slot.index for slot in slots]].tolist()
         steps = [range(slot.steps - count, slot.steps) for slot in slots]
         return [[row[step % BURST_TOKENS] for step in each] for row, each in zip(rows, steps, strict=True)]
+
+    def leave(self, slot: Slot) -> Leave:
+        """Let a slot leave whose tokens are all fetched, under a lease on its pages. Its next tokens bring it back."""
+        with self._alone():
+            assert slot.luggage is None, "it is away already"
+            sent = Leave.NO_ROOM if self.away is None else self.away.send(slot.index, slot.pages)
+            if isinstance(sent, Leave):
+                return sent
+            slot.luggage, slot.pages = sent, []
+            self._present -= 1
+        return Leave.LEFT
 
     def end(self, slot: Slot) -> None:
         """Give a slot and its pages back; all that was queued for it has been fetched."""
@@ -209,15 +250,27 @@ class CapturedT3:
             raise ServiceError(Reason.ENGINE_FAULT, f"a segment of {most} positions is more than {MAX_POSITIONS}")
         if not self._free:
             raise ServiceError(Reason.AT_CAPACITY, f"{self._slots} segments are being spoken", retry_after_seconds=1.0)
-        if not self.open_slots:
+        self._enter()
+        ordered, pages = is_ordered(sampling), [list[int]() for _ in range(rows)]
+        return Slot(index=self._free.pop(), rows=rows, ordered=ordered, positions=prompt, pages=pages)
+
+    def _enter(self) -> None:
+        """Count a slot that is there from now on; the first finds nobody's written."""
+        if not self._present:
             self._state.clear(self._start_token)
-        index = self._free.pop()
-        return Slot(
-            index=index, rows=rows, ordered=is_ordered(sampling), positions=prompt, pages=[[] for _ in range(rows)]
-        )
+        self._present += 1
+
+    def _come_back(self, slot: Slot, luggage: Luggage) -> None:
+        assert self.away is not None
+        slot.pages = self.away.bring(slot.index, luggage)
+        slot.luggage = None
+        self._enter()
+        self._state.set_pages(slot.index, slot.pages)
 
     def _extend(self, slot: Slot, positions: int) -> None:
-        """Take pages for so many positions of every row."""
+        """Take pages for so many positions of every row, after those that it left with if it is away."""
+        if slot.luggage is not None:
+            self._come_back(slot, slot.luggage)
         missing = -(-positions // PAGE_POSITIONS) - len(slot.pages[0])
         if missing <= 0:
             return
@@ -227,6 +280,11 @@ class CapturedT3:
         self._state.set_pages(slot.index, slot.pages)
 
     def _close(self, slot: Slot) -> None:
+        if slot.luggage is None:
+            self._present -= 1
+        elif self.away is not None:
+            self.away.forget(slot.luggage)
+            slot.luggage = None
         self._pages.give([page for pages in slot.pages for page in pages])
         slot.pages = []
         self._free.append(slot.index)

@@ -136,10 +136,28 @@ class SlotState:
         post(torch.tensor(settings), self.settings[slot])
         self.said[slot] = False
         self.said[slot, start_token] = True
-        self.tables[slot * ROWS : slot * ROWS + ROWS] = NO_PAGE
+        self.clear_pages(slot)
         self.followed[slot] = 0.0
         post(torch.tensor(text_span, dtype=torch.float64), self.followed[slot, : Followed.POSITION])
         self.rules[slot] = Rule.FREE
+
+    def clear_pages(self, slot: int) -> None:
+        """Write that a slot has no pages."""
+        self.tables[slot * ROWS : slot * ROWS + ROWS] = NO_PAGE
+
+    def saved(self, slot: int) -> tuple[torch.Tensor, ...]:
+        """Return copies on the host of all that a slot has but its pages, once the current stream is there."""
+        return tuple(_on_host(row) for row in self._rows(slot))
+
+    def load(self, slot: int, saved: tuple[torch.Tensor, ...]) -> None:
+        """Write what was saved of a slot; it has no pages yet."""
+        for row, value in zip(self._rows(slot), saved, strict=True):
+            row.copy_(value, non_blocking=True)
+        self.clear_pages(slot)
+
+    def _rows(self, slot: int) -> tuple[torch.Tensor, ...]:
+        own = (self.numbers, self.settings, self.said, self.burst, self.followed, self.rules)
+        return tuple(each[slot : slot + 1] for each in own)
 
     def set_pages(self, slot: int, rows: list[list[int]]) -> None:
         """Write which pages each of a slot's rows has, in the order of positions."""
@@ -147,6 +165,10 @@ class SlotState:
         for row, pages in enumerate(rows):
             table[row, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
         post(table, self.tables[slot * ROWS : slot * ROWS + ROWS])
+
+
+def _on_host(row: torch.Tensor) -> torch.Tensor:
+    return torch.empty(row.shape, dtype=row.dtype, pin_memory=row.is_cuda).copy_(row, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

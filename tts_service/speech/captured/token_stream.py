@@ -5,17 +5,21 @@ Rules
   last one; what it then holds is dropped.
 * The slot and its pages go back at the end, whatever the end is; also when nobody asks for the stream any more.
 * Between two bursts the module may go away and come back to its addresses.
+* Streams of one network may have their bursts together (`CapturedBursts`), each from its second token on. What goes
+  wrong for one of them is its own.
 """
 
 import weakref
+from collections.abc import Sequence
 
 import torch
 
-from tts_service.errors import Reason, ServiceError
+from tts_service.errors import GreenroomError, Reason, ServiceError
 from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.captured.t3_captured import CapturedT3, Slot
 from tts_service.speech.captured.t3_state import BURST_TOKENS, FAULT, FORCED
 from tts_service.speech.random_source import CounterRandom
+from tts_service.speech.resting import Leave
 from tts_service.speech.speech_tokens import TokenFinish, TokenRequest, finish_after, token_limit
 from tts_service.speech.token_backbone import T3Network
 from tts_service.speech.token_guards import LoopWatch
@@ -53,8 +57,43 @@ class CapturedTokens:
             self._end(TokenFinish.CANCELLED)
             return []
         left = token_limit(self._request) - len(self.history)
-        tokens = self._burst(t3, min(most, BURST_TOKENS, left))
+        return self.take(self._burst(t3, min(most, BURST_TOKENS, left)), t3)
+
+    def reserve(self, count: int) -> Slot:
+        """Return its slot, with the pages for so many more tokens. DEVICE_MEMORY without them; then it is as it was."""
+        assert self.finish is None
+        assert self._slot is not None, "its prompt has not been read"
+        assert self._slot.steps == len(self.history)
+        self._captured.reserve(self._slot, count)
+        return self._slot
+
+    def take(self, tokens: Sequence[int], t3: T3Network) -> list[int]:
+        """Take the tokens of a burst as they were chosen; return those that S3Gen is to have. Raises ENGINE_FAULT."""
         return [token for token in self._taken(tokens, t3.hp.stop_speech_token) if token < CODEBOOK_TOKENS]
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it has pages of keys and values on the device."""
+        slot = self._slot
+        return slot is not None and slot.luggage is None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its keys and values wait on the host."""
+        slot = self._slot
+        return slot is not None and slot.luggage is not None
+
+    def leave(self) -> Leave:
+        """Have its keys and values wait on the host until its next tokens. Not within a burst."""
+        slot = self._slot
+        if slot is None or slot.luggage is not None or slot.steps != len(self.history):
+            return Leave.NO_ROOM
+        return self._captured.leave(slot)
+
+    def close(self) -> None:
+        """Give slot and pages back, if they are held: nobody wants the rest. Not within a burst."""
+        if self.finish is None:
+            self._end(TokenFinish.CANCELLED)
 
     def _burst(self, t3: T3Network, count: int) -> list[int]:
         """Return the next so many tokens as they were chosen."""
@@ -75,7 +114,7 @@ class CapturedTokens:
         self._slot, self._finaliser = slot, weakref.finalize(self, self._captured.drop, slot)
         return slot
 
-    def _taken(self, tokens: list[int], stop_token: int) -> list[int]:
+    def _taken(self, tokens: Sequence[int], stop_token: int) -> list[int]:
         """Return the tokens up to the end, which are now history."""
         for place, marked in enumerate(tokens):
             if marked == FAULT:
@@ -101,3 +140,52 @@ class CapturedTokens:
     def __repr__(self) -> str:
         state = "going on" if self.finish is None else self.finish.value
         return f"<CapturedTokens {self._request.model} {len(self.history)} tokens, {state}>"
+
+
+class CapturedBursts:
+    """Bursts of several streams of one network in the same passes."""
+
+    def __init__(self, captured: CapturedT3) -> None:
+        self._captured = captured
+
+    @property
+    def most(self) -> int:
+        """How many streams may have a burst together."""
+        return self._captured.most_at_once
+
+    @property
+    def free(self) -> int:
+        """How many streams more may begin."""
+        return self._captured.free_slots
+
+    @property
+    def under_way(self) -> int:
+        """How many streams have begun and are not over."""
+        return self._captured.open_slots
+
+    def forget_room(self) -> None:
+        """Give the system the host memory that nobody waits in."""
+        if self._captured.away is not None:
+            self._captured.away.forget_room()
+
+    def burst(self, t3: T3Network, streams: Sequence[CapturedTokens], count: int) -> list[list[int] | GreenroomError]:
+        """Compute so many tokens (8 at most) of each stream, under a lease.
+
+        Return for each what `CapturedTokens.take` is to have, or what it lacks: then it is as it was.
+        """
+        found: list[list[int] | GreenroomError] = []
+        slots: list[Slot] = []
+        for stream in streams:
+            try:
+                slots.append(stream.reserve(count))
+                found.append([])
+            except GreenroomError as error:
+                found.append(error)
+        if not slots:
+            return found
+        self._captured.queue(t3, slots, count)
+        made = iter(self._captured.fetch(slots, count))
+        return [each if isinstance(each, GreenroomError) else next(made) for each in found]
+
+    def __repr__(self) -> str:
+        return f"<CapturedBursts over {self._captured!r}>"

@@ -15,7 +15,7 @@ _SNAKE: Final = 1
 _LEAKY: Final = 2
 
 
-@triton.jit(do_not_specialize=["steps", "rate", "extra"])  # type: ignore[untyped-decorator]  # Triton's.
+@triton.jit(do_not_specialize=["steps", "channels", "rate", "extra"])  # type: ignore[untyped-decorator]  # Triton's.
 def _pointwise(  # noqa: PLR0917  # Triton passes arguments by place.
     values: tl.tensor,
     bias: tl.tensor,
@@ -25,6 +25,7 @@ def _pointwise(  # noqa: PLR0917  # Triton passes arguments by place.
     frames: tl.tensor,
     active_out: tl.tensor,
     steps: tl.tensor,
+    channels: tl.tensor,
     total: tl.tensor,
     rate: tl.tensor,
     extra: tl.tensor,
@@ -39,12 +40,13 @@ def _pointwise(  # noqa: PLR0917  # Triton passes arguments by place.
     """Write what `_launched` says; `values` itself is overwritten if keeps."""
     place = tl.program_id(0) * block + tl.arange(0, block)
     inside = place < total
-    channel = place // steps
+    line = place // steps
+    channel = line % channels
     value = tl.load(values + place, mask=inside, other=0.0)
     if cut:
-        end = tl.load(frames).to(tl.int32) * rate + extra
+        end = tl.load(frames + line // channels, mask=inside, other=0).to(tl.int32) * rate + extra
         value += tl.load(bias + channel, mask=inside, other=0.0)
-        value = tl.where(place - channel * steps < end, value, 0.0)
+        value = tl.where(place - line * steps < end, value, 0.0)
     if adds >= 1:
         value += tl.load(base + place, mask=inside, other=0.0)
     if adds == 2:  # noqa: PLR2004  # Two more.
@@ -116,7 +118,8 @@ def _launched(
     """Launch the kernel and return `active`; what is not there is not read, and any address stands in for it."""
     assert values.is_contiguous()
     assert values.dtype == torch.float32
-    total, steps = values.numel(), values.shape[2]
+    total, (_, channels, steps) = values.numel(), values.shape
+    assert extent is None or extent.frames.is_contiguous()
     kernel: Any = _pointwise
     kernel[(triton.cdiv(total, _BLOCK),)](
         values,
@@ -127,6 +130,7 @@ def _launched(
         values if extent is None else extent.frames,
         active,
         steps,
+        channels,
         total,
         1 if extent is None else extent.rate,
         0 if extent is None else extent.extra,

@@ -1,4 +1,4 @@
-"""The vocoder's networks over a window that is longer than what it holds: f0 of mel, and the waveform of both.
+"""The vocoder's networks over windows that are longer than what they hold: f0 of mel, and the waveform of both.
 
 Rules
 * Weights are upstream's module's. `layer.weight` is computed anew where it is kept as a length and a direction.
@@ -19,6 +19,7 @@ from tts_service.speech.captured.vocoder_spectra import (
     BINS,
     STEPS_PER_FRAME,
     SpectrumTables,
+    each_multiplied,
     sounded_spectrum,
     source_spectrum,
 )
@@ -40,13 +41,13 @@ Measured on an H100, fp32, a layer of the vocoder at 96 frames, in microseconds,
 
 
 def predicted_f0(predictor: Any, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Return f0 (n,) in hertz of mel (1, 80, n), which is zero from `frames` (scalar, int64) on."""
+    """Return f0 (windows, n) in hertz of mel (windows, 80, n), zero from each one's `frames` (windows,) on."""
     held = Extent(frames=frames).holds(mel.shape[2])
     hidden = mel
     for layer in predictor.condnet[::2]:
         hidden = torch.where(held, functional.elu(layer(hidden)), 0.0)
-    f0: torch.Tensor = predictor.classifier(hidden[0].T)[:, 0].abs()
-    return f0
+    f0: torch.Tensor = predictor.classifier(hidden.transpose(1, 2).flatten(0, 1))[:, 0].abs()
+    return f0.view(len(mel), -1)
 
 
 def _risen(extent: Extent, layer: Any, *, last: bool) -> Extent:
@@ -65,9 +66,9 @@ class Decoder:
     tables: SpectrumTables
 
     def wave(self, mel: torch.Tensor, source: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """Return the waveform (480 n,) of mel (1, 80, n) and excitation (480 n,), of which `frames` are real.
+        """Return the waveforms (windows, 480 n) of mel (windows, 80, n) and excitations (windows, 480 n).
 
-        What is beyond these is anything.
+        `frames` (windows,) of each are real; what is beyond these is anything.
         """
         vocoder, first, last = self.vocoder, self.vocoder.conv_pre, self.vocoder.conv_post
         spectrum = source_spectrum(self.tables, source, frames)
@@ -78,7 +79,7 @@ class Decoder:
             extent = _risen(extent, vocoder.ups[stage], last=stage == vocoder.num_upsamples - 1)
             hidden = self._raised(stage, hidden, self._excited(stage, spectrum, extent), extent)
             hidden = self.operations.mixed(self._branches(stage, hidden, extent), slope)
-        made = functional.conv1d(hidden, last.weight, last.bias, padding=last.padding)[0]
+        made = functional.conv1d(hidden, last.weight, last.bias, padding=last.padding)
         wave = sounded_spectrum(self.tables, _polar(made), frames)
         return wave.clamp(-vocoder.audio_limit, vocoder.audio_limit)
 
@@ -132,12 +133,12 @@ def _transposed(layer: Any, values: torch.Tensor) -> torch.Tensor:
     weight = layer.weight
     kernel, stride, padding = weight.shape[2], layer.stride[0], layer.padding[0]
     steps = stride * (values.shape[2] - 1) + kernel - 2 * padding
-    columns = weight.flatten(1).T @ values[0]
-    raised = functional.fold(columns[None], (1, steps), (1, kernel), padding=(0, padding), stride=(1, stride))
+    columns = each_multiplied(weight.flatten(1).T, values)
+    raised = functional.fold(columns, (1, steps), (1, kernel), padding=(0, padding), stride=(1, stride))
     return raised[:, :, 0]
 
 
 def _polar(made: torch.Tensor) -> torch.Tensor:
-    """Return the spectrum (18, steps) of the logarithms of magnitudes, and what phases are the sine of."""
-    magnitude, phase = made[:BINS].exp().clamp_max(_MAX_MAGNITUDE), made[BINS:].sin()
-    return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()])
+    """Return the spectra (windows, 18, steps) of the logarithms of magnitudes, and what phases are the sine of."""
+    magnitude, phase = made[:, :BINS].exp().clamp_max(_MAX_MAGNITUDE), made[:, BINS:].sin()
+    return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)

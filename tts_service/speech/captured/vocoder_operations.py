@@ -1,8 +1,8 @@
 """What the vocoder's layers do between their convolutions, and how torch alone computes it.
 
 Rules
-* Activations are (1, channels, steps), contiguous, in fp32, and zero from a window's end on: a convolution that reaches
-  beyond it then sees what upstream's padding would be. A step is any place in time: a frame, or a part of one.
+* Activations are (windows, channels, steps), contiguous, in fp32, and zero from a window's end on: a convolution that
+  reaches beyond it then sees what upstream's padding would be. A step is any place in time: a frame, or a part of one.
 * Convolutions come without their bias, which is added here, where what lies beyond the end is made zero again.
 """
 
@@ -19,15 +19,19 @@ ALPHA_FLOOR: Final = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How many steps of a layer are a window's: `rate` for each of its `frames` (scalar, int64), and `extra` more."""
+    """How many steps of a layer are a window's: `rate` for each of its frames, and `extra` more.
+
+    `frames` (windows,), int64, are each window's; a scalar is one window's.
+    """
 
     frames: torch.Tensor
     rate: int = 1
     extra: int = 0
 
     def holds(self, steps: int) -> torch.Tensor:
-        """Return which of so many steps are the window's (steps,)."""
-        return torch.arange(steps, device=self.frames.device) < self.frames * self.rate + self.extra
+        """Return which of so many steps are each window's (windows, 1, steps)."""
+        ends = self.frames.reshape(-1, 1, 1) * self.rate + self.extra
+        return torch.arange(steps, device=self.frames.device) < ends
 
 
 class VocoderOperations(Protocol):

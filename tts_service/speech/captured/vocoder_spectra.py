@@ -54,28 +54,37 @@ def spectrum_tables(graphs: Graphs) -> SpectrumTables:
 
 
 def source_spectrum(tables: SpectrumTables, source: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Return the spectrum (1, 18, 120 n + 1) of an excitation (480 n,) of which `frames` are a window's."""
-    last = frames * SAMPLES_PER_FRAME - 1
-    place = torch.arange(-HALF, len(source) + HALF, device=source.device).abs()
-    place = torch.where(place > last, 2 * last - place, place).clamp(0, len(source) - 1)
-    pieces = source[place].unfold(0, FFT_SAMPLES, HOP_SAMPLES)
-    spectrum = tables.analysis @ pieces.T
-    return torch.where(_extent(frames).holds(spectrum.shape[1]), spectrum, 0.0)[None]
+    """Return the spectra (windows, 18, 120 n + 1) of excitations (windows, 480 n); `frames` (windows,) are real."""
+    last = (frames * SAMPLES_PER_FRAME - 1)[:, None]
+    samples = source.shape[1]
+    place = torch.arange(-HALF, samples + HALF, device=source.device).abs()
+    place = torch.where(place > last, 2 * last - place, place).clamp(0, samples - 1)
+    pieces = source.gather(1, place).unfold(1, FFT_SAMPLES, HOP_SAMPLES)
+    spectrum = each_multiplied(tables.analysis, pieces.transpose(1, 2))
+    return torch.where(_extent(frames).holds(spectrum.shape[2]), spectrum, 0.0)
 
 
 def sounded_spectrum(tables: SpectrumTables, spectrum: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Return the waveform (480 n,) of a spectrum (18, 120 n + 1); what is beyond the window's end is anything."""
-    held = _extent(frames).holds(spectrum.shape[1])
-    wave = _overlapped(torch.where(held, tables.synthesis @ spectrum, 0.0))
+    """Return the waveforms (windows, 480 n) of spectra (windows, 18, 120 n + 1); beyond a window's end is anything."""
+    held = _extent(frames).holds(spectrum.shape[2])
+    wave = _overlapped(torch.where(held, each_multiplied(tables.synthesis, spectrum), 0.0))
     envelope = _overlapped(tables.window_squared * held)
     return wave / torch.where(envelope > 0, envelope, 1.0)
 
 
+def each_multiplied(matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return a matrix by each of some others (windows, rows, columns).
+
+    One window is multiplied as a matrix by itself: as it was before there could be several, and so to the same bits.
+    """
+    return (matrix @ values[0])[None] if len(values) == 1 else matrix @ values
+
+
 def _overlapped(pieces: torch.Tensor) -> torch.Tensor:
-    """Return the sum of pieces (16, steps) that begin 4 samples apart, without half a piece at either end."""
-    samples = HOP_SAMPLES * (pieces.shape[1] - 1) + FFT_SAMPLES
-    joined = functional.fold(pieces[None], (1, samples), (1, FFT_SAMPLES), stride=(1, HOP_SAMPLES))
-    return joined[0, 0, 0, HALF : samples - HALF]
+    """Return sums of pieces (windows, 16, steps) that begin 4 samples apart, without half a piece at either end."""
+    samples = HOP_SAMPLES * (pieces.shape[2] - 1) + FFT_SAMPLES
+    joined = functional.fold(pieces, (1, samples), (1, FFT_SAMPLES), stride=(1, HOP_SAMPLES))
+    return joined[:, 0, 0, HALF : samples - HALF]
 
 
 def _extent(frames: torch.Tensor) -> Extent:

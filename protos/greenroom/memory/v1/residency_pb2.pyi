@@ -675,6 +675,7 @@ class DeviceUsage(google.protobuf.message.Message):
     LARGEST_FREE_BLOCK_BYTES_FIELD_NUMBER: builtins.int
     CONTEXT_BYTES_FIELD_NUMBER: builtins.int
     PINNED_HOST_BYTES_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
     reserved_bytes: builtins.int
     """Taken of the device by the process's allocator, arenas and scratch memory, in use or kept for use."""
     allocated_bytes: builtins.int
@@ -697,6 +698,10 @@ class DeviceUsage(google.protobuf.message.Message):
     """
     pinned_host_bytes: builtins.int
     """Host memory that is locked for copies to the device; the operating system cannot take it."""
+    @property
+    def waiting(self) -> global___WaitingUsage:
+        """Keys and values of speech that nobody plays, which wait in such memory; absent where they never do."""
+
     def __init__(
         self,
         *,
@@ -709,9 +714,10 @@ class DeviceUsage(google.protobuf.message.Message):
         largest_free_block_bytes: builtins.int | None = ...,
         context_bytes: builtins.int | None = ...,
         pinned_host_bytes: builtins.int = ...,
+        waiting: global___WaitingUsage | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "total_bytes", b"total_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "allocated_bytes", b"allocated_bytes", "arena_bytes", b"arena_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "pinned_host_bytes", b"pinned_host_bytes", "reserved_bytes", b"reserved_bytes", "scratch_bytes", b"scratch_bytes", "total_bytes", b"total_bytes"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "total_bytes", b"total_bytes", "waiting", b"waiting"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_bytes", b"_context_bytes", "_free_bytes", b"_free_bytes", "_largest_free_block_bytes", b"_largest_free_block_bytes", "_total_bytes", b"_total_bytes", "allocated_bytes", b"allocated_bytes", "arena_bytes", b"arena_bytes", "context_bytes", b"context_bytes", "free_bytes", b"free_bytes", "largest_free_block_bytes", b"largest_free_block_bytes", "pinned_host_bytes", b"pinned_host_bytes", "reserved_bytes", b"reserved_bytes", "scratch_bytes", b"scratch_bytes", "total_bytes", b"total_bytes", "waiting", b"waiting"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_bytes", b"_context_bytes"]) -> typing.Literal["context_bytes"] | None: ...
     @typing.overload
@@ -722,6 +728,53 @@ class DeviceUsage(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_total_bytes", b"_total_bytes"]) -> typing.Literal["total_bytes"] | None: ...
 
 global___DeviceUsage = DeviceUsage
+
+@typing.final
+class WaitingUsage(google.protobuf.message.Message):
+    """Keys and values that wait on the host because nobody asks for their segments' tokens: a listener has paused, or memory
+    is short. They come back with the segment's next tokens.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEGMENTS_FIELD_NUMBER: builtins.int
+    USED_BYTES_FIELD_NUMBER: builtins.int
+    HELD_BYTES_FIELD_NUMBER: builtins.int
+    MOST_BYTES_FIELD_NUMBER: builtins.int
+    DEPARTURES_FIELD_NUMBER: builtins.int
+    REFUSALS_FIELD_NUMBER: builtins.int
+    AWAY_DURATION_FIELD_NUMBER: builtins.int
+    segments: builtins.int
+    """Segments that are away now."""
+    used_bytes: builtins.int
+    """What they take of host memory."""
+    held_bytes: builtins.int
+    """What is locked for them, in use or kept for the next; part of pinned_host_bytes."""
+    most_bytes: builtins.int
+    """The bound on that; what is beyond it stays on the device."""
+    departures: builtins.int
+    """Times that a segment left."""
+    refusals: builtins.int
+    """Times that one stayed for want of host memory."""
+    @property
+    def away_duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long segments were away, all together."""
+
+    def __init__(
+        self,
+        *,
+        segments: builtins.int = ...,
+        used_bytes: builtins.int = ...,
+        held_bytes: builtins.int = ...,
+        most_bytes: builtins.int = ...,
+        departures: builtins.int = ...,
+        refusals: builtins.int = ...,
+        away_duration: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["away_duration", b"away_duration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["away_duration", b"away_duration", "departures", b"departures", "held_bytes", b"held_bytes", "most_bytes", b"most_bytes", "refusals", b"refusals", "segments", b"segments", "used_bytes", b"used_bytes"]) -> None: ...
+
+global___WaitingUsage = WaitingUsage
 
 @typing.final
 class ResidencyReport(google.protobuf.message.Message):

@@ -331,8 +331,8 @@ class Sampling(google.protobuf.message.Message):
     EXAGGERATION_FIELD_NUMBER: builtins.int
     MAX_SEGMENT_TOKENS_FIELD_NUMBER: builtins.int
     seed: builtins.int
-    """Optional. Same text, voice and seed give the same samples. Range: 0 to 2^63 - 1. Default: chosen by the
-    service, and told in the effective configuration.
+    """Optional. Same text, voice and seed give the same samples, but for rounding (see SessionConfig's `reproducible`).
+    Range: 0 to 2^63 - 1. Default: chosen by the service, and told in the effective configuration.
     """
     speaking_rate: builtins.float
     """Optional. Speed of speech, 0.5 to 2.0, where 1.0 is the voice's own. Default: 1.0.
@@ -412,6 +412,7 @@ class SessionConfig(google.protobuf.message.Message):
     PACING_FIELD_NUMBER: builtins.int
     MAX_AUDIO_AHEAD_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    REPRODUCIBLE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Optional. A model's id from GetServiceInfo. Default: the service's default model."""
     voice: builtins.str
@@ -424,6 +425,11 @@ class SessionConfig(google.protobuf.message.Message):
     """Optional. How fast audio leaves."""
     priority: global___Priority.ValueType
     """Optional. Whether somebody listens. Fixed for the session."""
+    reproducible: builtins.bool
+    """Optional. Computes nothing of this session together with others', so that the same text, voice and seed give the
+    same bytes whoever else speaks; without it they are the same to rounding. Takes more of the machine. Fixed for the
+    session. Default: false.
+    """
     @property
     def audio_format(self) -> global___AudioFormat:
         """Optional. How audio is coded. Fixed for the session."""
@@ -455,9 +461,11 @@ class SessionConfig(google.protobuf.message.Message):
         pacing: global___Pacing.ValueType = ...,
         max_audio_ahead: google.protobuf.duration_pb2.Duration | None = ...,
         priority: global___Priority.ValueType = ...,
+        reproducible: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["audio_format", b"audio_format", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "sampling", b"sampling"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["audio_format", b"audio_format", "language", b"language", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "model", b"model", "pacing", b"pacing", "priority", b"priority", "sampling", b"sampling", "text_aggregation", b"text_aggregation", "voice", b"voice"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_reproducible", b"_reproducible", "audio_format", b"audio_format", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "reproducible", b"reproducible", "sampling", b"sampling"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_reproducible", b"_reproducible", "audio_format", b"audio_format", "language", b"language", "max_audio_ahead", b"max_audio_ahead", "max_buffer_delay", b"max_buffer_delay", "model", b"model", "pacing", b"pacing", "priority", b"priority", "reproducible", b"reproducible", "sampling", b"sampling", "text_aggregation", b"text_aggregation", "voice", b"voice"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_reproducible", b"_reproducible"]) -> typing.Literal["reproducible"] | None: ...
 
 global___SessionConfig = SessionConfig
 

@@ -93,7 +93,9 @@ class TextToSpeechServiceServicer(object):
         names (a service may have another key, or none), else for the peer. The call's deadline is honoured: who could
         hear nothing before it gets QUEUE_TIMEOUT at once.
         Other reasons: VOICE_NOT_FOUND, BAD_LANGUAGE, DRAINING, IDLE_TIMEOUT, DEVICE_MEMORY, and ENGINE_STARTING while
-        models load (as in every RPC of this service).
+        models load (as in every RPC of this service). An engine that died is started again: utterances under way then end
+        in ENGINE_RESTARTING (UNAVAILABLE, with RetryInfo), whose ErrorInfo tells text_spoken_bytes, text_unspoken_bytes and
+        samples_sent; the session goes on, and new calls get the same reason until the engine is back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

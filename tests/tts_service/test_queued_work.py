@@ -1,0 +1,42 @@
+"""What queued work took: known when it is done, and counted from when the device came to it."""
+
+from tests.fakes.manual_clock import ManualClock
+from tts_service.measured_costs import Measured
+from tts_service.queued_work import Parts, QueuedWork
+from tts_service.scheduling.work import Work
+
+
+def test_queued_work_takes_from_the_end_of_what_came_before() -> None:
+    """A step that waited behind another took what passed since that was done, not since it was queued."""
+    clock, noted = ManualClock(), list[tuple[Parts, float]]()
+
+    def note(parts: Parts, measured: Measured) -> None:
+        noted.append((parts, round(measured.seconds, 3)))
+
+    queued = QueuedWork(note, clock)
+    begin, step = [(Work.ENCODE, 2, 1.0)], [(Work.SOLVE, 2, 1.0)]
+    queued.queued(begin, queued.now(), 0.0)
+    queued.queued(step, queued.now(), 0.0)
+    queued.done(but=1)
+    clock.advance(0.008)
+    queued.queued(step, queued.now(), 0.0)
+    queued.done(but=1)
+    clock.advance(0.003)
+    queued.done()
+
+    assert [([*begin], 0.0), (step, 0.008), (step, 0.003)] == noted
+
+
+def test_queued_work_that_nobody_waits_for_is_forgotten() -> None:
+    """What is queued after an idle time is not taken for as long as that."""
+    clock, noted = ManualClock(), list[float]()
+    queued = QueuedWork(lambda _, measured: noted.append(round(measured.seconds, 3)), clock)
+    step = [(Work.SOLVE, 2, 1.0)]
+    queued.queued(step, queued.now(), 0.0)
+    queued.forget()
+    clock.advance(60.0)
+    queued.queued(step, queued.now(), 0.0)
+    clock.advance(0.004)
+    queued.done()
+
+    assert [0.004] == noted

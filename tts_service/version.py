@@ -1,0 +1,6 @@
+"""Which release this is."""
+
+import importlib.metadata
+from typing import Final
+
+VERSION: Final = importlib.metadata.version("greenroom")
