@@ -70,6 +70,7 @@ def test_no_more_is_read_than_may_wait() -> None:
 
     assert (None, NAMES[:MOST_UNTAKEN]) == (not_begun, before)
     assert NAMES[: MOST_UNTAKEN + 1] == tuple(reads.began)
+    ahead.end()
 
 
 def test_errors_belong_to_whoever_takes_the_weights() -> None:
@@ -92,9 +93,10 @@ def test_errors_belong_to_whoever_takes_the_weights() -> None:
 def test_reading_ends_when_it_is_told_to() -> None:
     """At its next piece, and what had not begun never does."""
     held, ahead, ended = threading.Event(), ReadAhead(), list[BaseException]()
-    begun = threading.Event()
+    begun, threads = threading.Event(), list[threading.Thread]()
 
     def read(progress: Progress) -> HostMaster:
+        threads.append(threading.current_thread())
         begun.set()
         held.wait(WAIT_SECONDS)
         try:
@@ -107,11 +109,10 @@ def test_reading_ends_when_it_is_told_to() -> None:
     for name in NAMES[:2]:
         ahead.begin(name, read)
     assert begun.wait(WAIT_SECONDS)
-    thread = next(each for each in threading.enumerate() if each.name == "weights ahead")
     threading.Timer(0.05, held.set).start()
     ahead.end()
 
-    assert not thread.is_alive()
+    assert [False] == [each.is_alive() for each in threads]
     assert [ReadEndedError] == [type(each) for each in ended]
     assert None is ahead.take(NAMES[1], no_progress)
 
