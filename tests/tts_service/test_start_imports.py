@@ -112,3 +112,34 @@ def test_import_ends_where_it_is_told_to() -> None:
         import_networks(tell)
 
     assert 3 == told
+
+
+STEPS = """
+import json, sys
+from tests.fakes.tiny_encoders import tiny_encoders
+from tests.fakes.waves import speechlike
+from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.speech.voice_encoding import VoiceEncoding, encoding_rules
+encoders, turbo = tiny_encoders(), encoding_rules(ChatterboxModel.TURBO)
+encoding, met = VoiceEncoding(speechlike(144_000), turbo), {}
+while modules := encoding.next_modules:
+    before = set(sys.modules)
+    encoding.step({name: encoders[name] for name in modules})
+    met |= {name: [*met.get(name, ()), *(set(sys.modules) - before)] for name in modules}
+print(json.dumps(met))
+"""
+
+
+def test_steps_of_a_voice_import_nothing() -> None:
+    """Their imports may take longer than a step may before the engine is held to hang, so they come before them."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STEPS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert {"s3gen.tokenizer": [], "s3gen.speaker_encoder": [], "voice_encoder": []} == json.loads(done.stdout)

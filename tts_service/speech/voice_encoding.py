@@ -5,6 +5,7 @@ object (with the prompt's mel trimmed to two frames a token). Upstream resamples
 this: with soxr for what T3 takes, with torchaudio's windowed sinc for what the flow takes.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,9 +56,14 @@ def encoding_rules(model: ChatterboxModel) -> EncodingRules:
 
 
 class VoiceEncoding:
-    """One voice on its way, from `samples`: mono, 24 kHz, checked by `read_reference`."""
+    """One voice on its way, from `samples`: mono, 24 kHz, checked by `read_reference`.
+
+    All that its steps import and have compiled is there before the first: on a new machine that takes half a minute,
+    for which no module is to be held; nor is it to be taken for a step that hangs.
+    """
 
     def __init__(self, samples: Waveform, rules: EncodingRules) -> None:
+        _rehearse()
         if rules.loudness_lufs is not None:
             samples = _at_loudness(samples, rules.loudness_lufs)
         self._rules = rules
@@ -117,6 +123,17 @@ class VoiceEncoding:
 
     def __repr__(self) -> str:
         return f"<VoiceEncoding {len(self._samples_16k) / ENCODER_RATE_HERTZ:.1f} s | {len(self._steps)} steps to go>"
+
+
+@functools.cache
+def _rehearse() -> None:
+    """Use what upstream's encoders take of librosa, whose parts are imported, and compiled, when they are first used."""
+    librosa, noise = late_import("librosa"), np.random.default_rng(0).standard_normal(ENCODER_RATE_HERTZ)
+    with quiet():
+        librosa.effects.trim(noise.astype(np.float32), top_db=20)
+        librosa.stft(noise.astype(np.float32), n_fft=400, hop_length=160)
+        librosa.filters.mel(sr=ENCODER_RATE_HERTZ, n_fft=400, n_mels=40)
+        upstream("models.s3gen.utils.mel")
 
 
 def _mel(samples: torch.Tensor) -> torch.Tensor:
