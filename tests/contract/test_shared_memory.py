@@ -102,6 +102,13 @@ def budgets(status: policy_pb2.WatchStatusResponse) -> dict[str, int]:
     return dict(status.ledgers[0].budget_bytes) if status.ledgers else {}
 
 
+def uses(status: policy_pb2.WatchStatusResponse, name: str) -> dict[str, int]:
+    """Return how often each module of a service was used, as far as the daemon has heard."""
+    return {
+        each.module: each.uses for known in status.services if known.service == name for each in known.report.modules
+    }
+
+
 def newest_budget(service: FakeService) -> int | None:
     """Return the budget in the newest directive that a service accepted; None for its own."""
     if not service.accepted or not service.accepted[-1].HasField("budget_bytes"):
@@ -150,6 +157,7 @@ def test_pressure_takes_the_idle_services_modules_and_leaves_the_busy_ones_floor
     for _ in range(20):
         for name in MODULES:
             busy.use(name)
+    status_when(daemon, lambda status: uses(status, "first") == dict.fromkeys(MODULES, 20))
     machine.others(1330 * MB)
 
     assert idle.wait_for(lambda: idle.tier("voice") == residency_pb2.TIER_DISK)
