@@ -50,6 +50,14 @@ def test_prompts_are_read_ahead_while_nobody_is_late_by_it() -> None:
     assert Burst(keys=(1,), rows=2, tokens=7) == decided(segment(1, short), new)
 
 
+def test_prompts_that_are_needed_soon_do_not_wait_for_who_is_late_anyhow() -> None:
+    """A crowd that is late in turns would keep them out for ever, and be late in small bursts; who can wait does."""
+    late = segment(1, -0.5)
+
+    assert Burst(keys=(2,), rows=2, tokens=0) == decided(late, segment(2, 0.15, begun=False, opens=True))
+    assert Burst(keys=(1,), rows=2, tokens=7) == decided(late, segment(2, 3.0, begun=False))
+
+
 def test_first_chunk_that_is_late_keeps_to_few() -> None:
     """Others that are late have had their gap, and take all along."""
     others = [segment(key, 4.0) for key in range(1, 21)]

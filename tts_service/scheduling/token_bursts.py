@@ -81,13 +81,22 @@ def _together(ordered: Sequence[TokenWork], costs: Costs, limits: BurstLimits, n
 def _bearable_prompt(
     ordered: Sequence[TokenWork], together: Sequence[TokenWork], costs: Costs, limits: BurstLimits, now: float
 ) -> TokenWork | None:
-    """Return the next segment whose prompt can be read first: none that is in time becomes late by it."""
+    """Return the next segment whose prompt can be read first: none that is in time becomes late by it.
+
+    Who is late in any case keeps nobody out who is needed soon: the fewer go along, the longer all of them take.
+    """
     new = next((each for each in ordered if not each.begun), None)
     if new is None or len(together) >= limits.segments:
         return None
     began_at = now + expected(costs, Work.PROMPT)
     step_seconds = expected(costs, Work.TOKEN, (len(together) + 1) * together[0].rows)
-    is_borne = all(began_at + each.left * step_seconds <= each.due_at for each in together)
+
+    def is_in_time(segment: TokenWork, from_then: float) -> bool:
+        return from_then + segment.left * step_seconds <= segment.due_at
+
+    made_late = [each for each in together if not is_in_time(each, began_at)]
+    can_wait = is_held(new, limits.patience, now)
+    is_borne = not (made_late if can_wait else [each for each in made_late if is_in_time(each, now)])
     return new if is_borne else None
 
 
