@@ -10,7 +10,7 @@ from tts_service.scheduling.chunk_plans import STANDARD, TOKENS_PER_SECOND, WITH
 from tts_service.scheduling.deadlines import Hearing
 from tts_service.scheduling.work import Priority
 from tts_service.speech import playback
-from tts_service.speech.mel_chunks import chunk_tokens
+from tts_service.speech.mel_chunks import chunk_tokens, tail_tokens
 from tts_service.speech.playback import PlaybackClock
 
 WORDS_PER_SECOND = 15.0
@@ -170,13 +170,14 @@ class SimulatedSession:
         return Hearing(clock=self.clock, unsent_seconds=0.0, ordered_at=segment.ordered_at)
 
     def wanted(self, chunk: int) -> int:
-        """Return how many tokens a chunk of this utterance has."""
-        return chunk_tokens(self.plan.schedule, chunk)
+        """Return for how many tokens a chunk of this utterance waits."""
+        return chunk_tokens(self.plan.schedule, chunk) + tail_tokens(self.plan.schedule, chunk)
 
     def cut(self, segment: Segment, now: float) -> None:
         """Hand over what is a chunk."""
         while segment.fresh >= (wanted := self.wanted(self.chunks_cut)) or (segment.spoken and segment.fresh):
-            taken = min(wanted, segment.fresh)
+            is_last = segment.spoken and segment.fresh <= wanted
+            taken = segment.fresh if is_last else chunk_tokens(self.plan.schedule, self.chunks_cut)
             segment.fresh -= taken
             segment.chunks.append(taken)
             segment.waiting_since = now

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from tts_service.scheduling.costs import Figures, on_curve
 from tts_service.scheduling.work import Work
+from tts_service.speech.mel_flow import FRAMES_PER_TOKEN
 
-PROMPT_TOKENS, CONTEXT_TOKENS, USUAL_TOKENS = 250, 250, 278
-"""A voice of 10 s; what is decoded again; and the length that the figures are for (556 frames)."""
-SOUNDING_TOKENS, GROWING_SHARE = 30, 0.5
+PROMPT_TOKENS, CONTEXT_TOKENS, USUAL_TOKENS = 250, 250, 345
+"""A voice of 10 s; what is decoded again; and the length that the figures are for (690 frames)."""
+SOUNDING_TOKENS, GROWING_SHARE = 67, 0.69
 """What the figures for sound are for, and how much of it grows with the tokens."""
 SCATTER, ODD_SHARE, ODD_TIMES = 0.05, 0.001, 4.0
 
@@ -45,7 +46,10 @@ class Truth:
         curve = self.figures.curves[work]
         one, eight = on_curve(curve, 1), on_curve(curve, 8)
         each = (eight - one) / 7
-        length = (PROMPT_TOKENS + tokens) / USUAL_TOKENS
-        # Cost a frame rises by 45 % over 1,000 frames.
-        units = length * (1.0 + 0.45 * max(0.0, length - 1.0) * 0.556)
-        return one - each + each * size * units
+        return one - each + each * size * _length_cost(PROMPT_TOKENS + tokens) / _length_cost(USUAL_TOKENS)
+
+
+def _length_cost(tokens: int) -> float:
+    """Return what a decode of a length costs, in some unit: a frame's share rises by 45 % over 1,000 frames."""
+    frames = FRAMES_PER_TOKEN * tokens
+    return frames * (1.0 + 0.45 * max(0.0, frames / 1_000 - 0.556))

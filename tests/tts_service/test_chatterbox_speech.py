@@ -12,8 +12,9 @@ from tts_service.errors import CallerError, Reason
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
+from tts_service.speech import chatterbox_tokens
 from tts_service.speech.chatterbox_speech import model_settings, sampling_of
-from tts_service.speech.chatterbox_tokens import TOKENS_AT_ONCE, TURBO_TAIL
+from tts_service.speech.chatterbox_tokens import TOKENS_AT_ONCE, TURBO_TAIL, TokenStage
 from tts_service.speech.mel_chunks import ChunkSchedule
 from tts_service.speech.sampling import default_sampling
 from tts_service.speech.speech_model import all_ended, next_stage
@@ -112,6 +113,25 @@ def test_chunks_grow_over_the_utterance(english: TinyChatterbox) -> None:
     ]
 
     assert first[0] < second[0]
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 100])
+@pytest.mark.parametrize(("total", "expected"), [(18, [4, 14]), (19, [4, 10, 5]), (30, [4, 10, 16]), (5, [4, 1])])
+def test_short_tail_belongs_to_the_chunk_before_it(
+    english: TinyChatterbox, monkeypatch: pytest.MonkeyPatch, total: int, expected: list[int], at_once: int
+) -> None:
+    """But the first chunk waits for none; and it is the same however many tokens come at once."""
+    monkeypatch.setattr(chatterbox_tokens, "TOKENS_AT_ONCE", at_once)
+    utterance = english.speech.utterance(english.config(max_segment_tokens=total))
+    utterance.schedule = ChunkSchedule(first_tokens=4, next_tokens=10, growth=2.0, max_tokens=12, tail_tokens=4)
+    segment = utterance.segment(segment_of(SECOND), 0, in_turns=True)
+    tokens = segment.stages[0]
+    assert isinstance(tokens, TokenStage)
+    while tokens.has_step:
+        tokens.step(english.modules)
+
+    assert SpeechGuard.TOKEN_LIMIT == segment.outcome.guard
+    assert expected == [len(chunk.tokens) for chunk in tokens.chunks]
 
 
 def test_tokens_rest_while_the_first_sound_is_made(english: TinyChatterbox) -> None:

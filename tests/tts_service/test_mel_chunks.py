@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tts_service.speech.chunked_segment import scheduled_chunks
 from tts_service.speech.mel import HELD_FRAMES
-from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
+from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens, tail_tokens
 from tts_service.speech.mel_flow import mel_frames
 from tts_service.speech.watermark import LOOK_AHEAD_SAMPLES, block_end
 from tts_service.speech.waveform import FIRST_RIGHT_FRAMES
@@ -42,10 +42,14 @@ def test_chunk_tokens_never_shrink_and_never_exceed_the_cap(schedule: ChunkSched
     assert 1 <= now <= later <= schedule.max_tokens
 
 
-@given(count=st.integers(0, 300))
-def test_scheduled_chunks_keep_every_token_in_order(count: int) -> None:
-    """Cutting loses nothing, and only the last chunk may be shorter than the schedule says."""
-    chunks = scheduled_chunks(range(count), ChunkSchedule())
+@given(count=st.integers(0, 300), tail=st.integers(0, 20))
+def test_scheduled_chunks_keep_every_token_in_order(count: int, tail: int) -> None:
+    """Cutting loses nothing, and only the last chunk is of another length than the schedule says."""
+    schedule = ChunkSchedule(tail_tokens=tail)
+    chunks = scheduled_chunks(range(count), schedule)
+    last = len(chunks) - 1
 
     assert list(range(count)) == [token for chunk in chunks for token in chunk]
-    assert [chunk_tokens(ChunkSchedule(), place) for place in range(len(chunks) - 1)] == [len(c) for c in chunks[:-1]]
+    assert [chunk_tokens(schedule, place) for place in range(last)] == [len(each) for each in chunks[:-1]]
+    assert len(chunks[-1]) <= chunk_tokens(schedule, last) + tail_tokens(schedule, last)
+    assert last == 0 or len(chunks[-1]) > (tail if last > 1 else 0)

@@ -48,7 +48,7 @@ def test_order_by_deadline_beats_first_come() -> None:
 @pytest.mark.parametrize("seed", [3, 4])
 def test_twice_too_many_are_refused_and_who_is_in_stays_fine(seed: int) -> None:
     """Sessions come for which there is no room; those who are in hear no gaps to speak of."""
-    arrivals = steady(8.0, stay_seconds=15.0, until=SECONDS, seed=seed)
+    arrivals = steady(14.0, stay_seconds=15.0, until=SECONDS, seed=seed)
     outcome = World(H100_ENGLISH, ByDeadline(), arrivals).run(SECONDS)
 
     assert outcome.refused > 10

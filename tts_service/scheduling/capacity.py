@@ -8,18 +8,22 @@ Rules
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from tts_service.scheduling.chunk_plans import TOKENS_PER_SECOND
 from tts_service.scheduling.costs import Costs, decode_seconds, expected, tokens_seconds
 from tts_service.scheduling.work import Together, Work
+
+SOUNDING_SHARE: Final = 0.5
+"""Of the chunks that are decoded together, as many become sound at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What a session's speech is like, on the average; to be measured where it can be."""
 
-    tokens_per_chunk: float = 45.0
-    """Of the plan STEADY and of segments' ends, for 15 s of sentences of 3 to 8 s: 40 in 8 s, 50 in 30."""
+    tokens_per_chunk: float = 67.0
+    """Of the plan STEADY and of segments' ends, for 15 s of sentences of 3 to 8 s: 55 in 8 s, 76 in 30."""
     tokens_per_segment: float = 125.0
     """5 s: each has a prompt to read."""
     tokens_together: float = 0.25
@@ -28,7 +32,7 @@ class Usage:
     """How full a step of the solver is, of what may step together, when the lane is full."""
     listening_share: float = 0.5
     """What an interactive session that does not speak now counts for."""
-    first_tokens: int = 24
+    first_tokens: int = 28
     """Of the first chunk of an utterance."""
 
 
@@ -115,5 +119,6 @@ def _sound_lane_seconds(speaking: float, costs: Costs, usage: Usage, most: int) 
     together = max(1.0, min(speaking, most * usage.chunks_together))
     encode = expected(costs, Work.ENCODE, together, beside=0.0)
     solve = costs.figures.solver_steps * expected(costs, Work.SOLVE, together, beside=0.0)
-    chunk = (encode + solve) / together + expected(costs, Work.SOUND, beside=0.0)
+    sounding = max(1.0, together * SOUNDING_SHARE)
+    chunk = (encode + solve) / together + expected(costs, Work.SOUND, sounding, beside=0.0) / sounding
     return chunk * TOKENS_PER_SECOND / usage.tokens_per_chunk

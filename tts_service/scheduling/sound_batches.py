@@ -29,8 +29,8 @@ class BatchLimits:
     """Chunks that are begun and not solved: each holds buffers."""
     bulk_under_way: int = 4
     """Those of them that may be bulk, so that an urgent one always finds a place soon."""
-    sounding: int = 4
-    """Chunks whose waveforms are made at once."""
+    sounding: int = 8
+    """Chunks that become sound at once: what is marked is waited for, so the more the better."""
     patience: Patience = field(default_factory=lambda: Patience(hold_seconds=2.0))
 
     def __post_init__(self) -> None:

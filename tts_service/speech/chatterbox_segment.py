@@ -22,10 +22,11 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
-from tts_service.speech.chatterbox_tokens import SegmentSetting, SharedSpeech, TokenStage
+from tts_service.speech.chatterbox_tokens import TokenStage
 from tts_service.speech.company import Company, Decoding, MelWanted, SoundWanted
 from tts_service.speech.mel import HELD_FRAMES, MelState, with_tokens
 from tts_service.speech.random_source import CounterRandom
+from tts_service.speech.segment_setting import SegmentSetting, SharedSpeech
 from tts_service.speech.speech_model import Lane, Modules, Sound, Stage
 from tts_service.speech.speech_outcome import SpeechOutcome
 from tts_service.speech.waveform import WaveformState

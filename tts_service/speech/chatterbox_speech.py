@@ -13,10 +13,10 @@ import torch
 
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.chatterbox_segment import ChatterboxSegment
-from tts_service.speech.chatterbox_tokens import SegmentSetting
 from tts_service.speech.made_once import MadeOnce
-from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
+from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens, tail_tokens
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of
+from tts_service.speech.segment_setting import SegmentSetting
 from tts_service.speech.session_config import SessionConfig, SettingValues
 from tts_service.speech.speech_model import MarkStream, PrepareStep
 from tts_service.speech.stages import EagerStages, Stages
@@ -118,6 +118,10 @@ class ChatterboxUtterance:
     def chunk_tokens(self, after: int = 0) -> int:
         """Return how many tokens the next chunk has, or the one so many after it."""
         return chunk_tokens(self.schedule, self.chunks + after)
+
+    def tail_tokens(self) -> int:
+        """Return for how many more the next chunk waits: it has them too if they are the segment's last."""
+        return tail_tokens(self.schedule, self.chunks)
 
     def segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> ChatterboxSegment:
         """Begin to speak a segment."""

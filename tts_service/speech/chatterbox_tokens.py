@@ -7,27 +7,22 @@ Rules
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
-
-import torch
+from typing import Final, cast
 
 from tts_service.errors import GreenroomError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.t3_network import T3
 from tts_service.models.chatterbox.vocabulary import CODEBOOK_TOKENS
 from tts_service.speech.mel import fitting_tokens
-from tts_service.speech.random_source import CounterRandom
-from tts_service.speech.sampling import Sampling
+from tts_service.speech.segment_setting import TokenOwner
 from tts_service.speech.speech_model import Lane, Modules, TokenNeed, TokensMade
 from tts_service.speech.speech_outcome import SpeechGuard, SpeechOutcome
 from tts_service.speech.speech_tokens import TokenFinish, TokenRequest
-from tts_service.speech.stages import JoinedTokens, Stages, TokenStream
+from tts_service.speech.stages import JoinedTokens, TokenStream
 from tts_service.speech.token_guards import token_budget
 from tts_service.speech.token_rest import TokenRest
-from tts_service.speech.voice_conditionals import VoiceConditionals
-from tts_service.types import Segment
 
 TOKENS_AT_ONCE: Final = 8
 """Tokens of one step, 0.32 s of speech: a module that is called away waits no longer than for these."""
@@ -47,81 +42,6 @@ _GUARDS: Final = {
     TokenFinish.TEXT_BUDGET: SpeechGuard.TEXT_BUDGET,
     TokenFinish.LOOP: SpeechGuard.LOOP,
 }
-
-
-class SharedSpeech(Protocol):
-    """What the segments of an utterance share and change: by the steps of a lane, which come one at a time.
-
-    `chunks` and `tokens_cut` are the tokens' lane's, the rest that of sound.
-    """
-
-    chunks: int
-    tokens_cut: int
-    tokens_decoded: int
-    has_sounded: bool
-
-    def voice(self) -> VoiceConditionals:
-        """Return the voice on the device."""
-        ...
-
-    def chunk_tokens(self, after: int = 0) -> int:
-        """Return how many tokens the next chunk has, or the one so many after it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentSetting:
-    """What a segment is spoken with. `text` gives its tokens, and raises CallerError for a text that cannot be said.
-
-    `alone`: nothing is computed together with others', so that it has the same bits every time.
-    """
-
-    model: ChatterboxModel
-    device: torch.device
-    stages: Stages
-    sampling: Sampling
-    seed: int
-    text: Callable[[], torch.Tensor]
-    alone: bool = False
-
-
-class TokenOwner(Protocol):
-    """The segment whose tokens they are."""
-
-    @property
-    def setting(self) -> SegmentSetting:
-        """What it is spoken with."""
-        ...
-
-    @property
-    def shared(self) -> SharedSpeech:
-        """What it shares with its utterance's other segments."""
-        ...
-
-    @property
-    def segment(self) -> Segment:
-        """Its text."""
-        ...
-
-    @property
-    def random(self) -> CounterRandom:
-        """Its random numbers."""
-        ...
-
-    @property
-    def chunks_waiting_most(self) -> int | None:
-        """How many chunks may wait to become mel; None in turns."""
-        ...
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
-        ...
-
-    @property
-    def awaits_sound(self) -> bool:
-        """Whether its tokens rest until an utterance's first sound is made."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +92,10 @@ class TokenStage:
         self._advance(leased, TOKENS_AT_ONCE)
 
     def _advance(self, leased: Modules, most: int) -> None:
-        stream, wanted = self._opened(), self._chunk_tokens()
+        stream, left = self._opened(), self._left()
         if self._owner.cancelled:
             return
-        tokens = stream.advance(leased[T3], min(most, wanted - len(self._fresh)))
+        tokens = stream.advance(leased[T3], min(most, left))
         self._has_begun = True
         self._add(stream, tokens)
 
@@ -202,7 +122,7 @@ class TokenStage:
         if not self.has_step:
             return None
         shared = self._owner.shared
-        left = self._chunk_tokens() - len(self._fresh)
+        left = self._left()
         return TokenNeed(
             rows=2 if self._owner.setting.sampling.cfg_weight > 0.0 else 1,
             left=left,
@@ -265,16 +185,20 @@ class TokenStage:
         scheduled, most = self._owner.shared.chunk_tokens(), self._owner.setting.stages.reach.decode_frames
         if most is None:
             return scheduled
-        room = fitting_tokens(most, self._prompt_tokens, self._cut) - LAST_TOKENS
+        room = fitting_tokens(most, self._prompt_tokens, self._cut) - LAST_TOKENS - self._owner.shared.tail_tokens()
         # A prompt that leaves next to nothing has decodes without a graph; cutting more would not change that.
         return min(scheduled, room) if room >= LEAST_TOKENS else scheduled
+
+    def _left(self) -> int:
+        """Return how many tokens more the next chunk waits for."""
+        return self._chunk_tokens() + self._owner.shared.tail_tokens() - len(self._fresh)
 
     def _add(self, stream: TokenStream, tokens: Sequence[int]) -> None:
         """Hand over what are chunks now. The token that ends a segment is in the same chunk as those before it."""
         finish = stream.finish
         self._fresh += tokens
         ends_with_token = finish is not None and bool(stream.history) and stream.history[-1] < CODEBOOK_TOKENS
-        while len(self._fresh) >= self._chunk_tokens() + ends_with_token:
+        while self._left() + ends_with_token <= 0:
             self._hand_over(self._chunk_tokens(), final=False)
         if finish is not None:
             self._note_end(stream, finish)

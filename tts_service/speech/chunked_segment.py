@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from tts_service.speech.mel import MelState, decode_mel, with_tokens
-from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens
+from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens, tail_tokens
 from tts_service.speech.mel_flow import FlowNetwork, MelPrompt
 from tts_service.speech.random_source import RandomSource
 from tts_service.speech.waveform import VocoderNetwork, WaveformState, sound
@@ -38,9 +38,8 @@ def spoken_chunks(
 
 def scheduled_chunks(tokens: Sequence[int], schedule: ChunkSchedule) -> list[list[int]]:
     """Cut tokens into chunks as a schedule would for an utterance's first segment; at least one, if only an empty."""
-    chunks: list[list[int]] = [[]]
-    for token in tokens:
-        if len(chunks[-1]) == chunk_tokens(schedule, len(chunks) - 1):
-            chunks.append([])
-        chunks[-1].append(token)
-    return chunks
+    chunks, left = list[list[int]](), list(tokens)
+    while len(left) > (wanted := chunk_tokens(schedule, len(chunks))) + tail_tokens(schedule, len(chunks)):
+        chunks.append(left[:wanted])
+        left = left[wanted:]
+    return [*chunks, left]

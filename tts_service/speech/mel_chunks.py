@@ -13,18 +13,21 @@ class ChunkSchedule:
     The first is as long as something to hear needs: 24 tokens are 42 frames, of which 8 are held back and 9 the
     vocoder's look-ahead, and of the 0.5 s that are left the watermark looks 0.19 s ahead. With 14, as the vocoder alone
     would have it, nothing was heard before the second decode. `next_tokens` is what the second waits for; 50 tokens are
-    2 s.
+    2 s. A chunk after the first waits for `tail_tokens` besides: if the segment ends within them they are a part of it,
+    since by themselves they would cost as much as all before them.
     """
 
     first_tokens: int = 24
     next_tokens: int = 12
     growth: float = 1.5
     max_tokens: int = 50
+    tail_tokens: int = 0
 
     def __post_init__(self) -> None:
         assert self.first_tokens >= 1
         assert 1 <= self.next_tokens <= self.max_tokens
         assert self.growth >= 1.0
+        assert self.tail_tokens >= 0
 
 
 def chunk_tokens(schedule: ChunkSchedule, decodes: int) -> int:
@@ -34,3 +37,8 @@ def chunk_tokens(schedule: ChunkSchedule, decodes: int) -> int:
     # Past this power every factor is at the cap, and floats stay small whatever the utterance's length.
     grown = schedule.next_tokens * schedule.growth ** min(decodes - 1, 64)
     return min(schedule.max_tokens, int(grown))
+
+
+def tail_tokens(schedule: ChunkSchedule, decodes: int) -> int:
+    """Return how many tokens more than it has the next chunk waits for, after this many decodes of an utterance."""
+    return schedule.tail_tokens if decodes else 0

@@ -127,7 +127,7 @@ class VoiceEncoding:
 
 @functools.cache
 def _rehearse() -> None:
-    """Use what upstream's encoders take of librosa, whose parts are imported, and compiled, when they are first used."""
+    """Use what upstream's encoders take of librosa: its parts are imported, and compiled, when they are first used."""
     librosa, noise = late_import("librosa"), np.random.default_rng(0).standard_normal(ENCODER_RATE_HERTZ)
     with quiet():
         librosa.effects.trim(noise.astype(np.float32), top_db=20)

@@ -4,7 +4,7 @@ Rules
 * A step is captured for so many streams and so many frames; what takes part is padded to both. A decode by itself has
   all lengths, those that it would have without neighbours among them, so that it has the same bits with a place.
 * Each graph costs the device memory for life, and start-up time. So several streams have few lengths: one for first
-  chunks after a prompt of 10 s, some in between, and the longest that chunks of three seconds come to.
+  chunks after a prompt of 10 s, some in between, and the longest that a chunk after all context may have.
 * What is longer (a whole segment at once) has shapes of its own, by itself: from 5,000 rows of frames on, a step takes
   as long as its frames do, and neighbours would save little.
 """
@@ -17,8 +17,8 @@ from tts_service.speech.captured.flow_buckets import USUAL_FRAMES
 from tts_service.speech.mel_flow import FRAMES_PER_TOKEN
 
 MOST_CHUNK_FRAMES: Final = USUAL_FRAMES[-1]
-"""A prompt of 10 s, all the context that a decode sees, 3 s that are new, what is held back, and what ends a segment:
-1,170 and some to spare."""
+"""A prompt of 10 s, all the context that a decode sees, 3.8 s that are new, what is held back, and what ends a
+segment."""
 
 MOST_SEGMENT_FRAMES: Final = 2560
 """A prompt of 10 s and the longest segment, 1,000 tokens, whole."""
@@ -92,8 +92,9 @@ USUAL_SHAPES: Final = FlowShapes(
 )
 """Chunks, and most whole segments: up to 14 s after a prompt of 10."""
 
-COMPANY_FRAMES: Final = (576, 656, 736, 896, MOST_CHUNK_FRAMES)
-"""A first chunk, and all of segments of 3, 4.7 and 8 s: what is padded is computed, so usual lengths are close by."""
+COMPANY_FRAMES: Final = (576, 656, 768, 992, MOST_CHUNK_FRAMES)
+"""A first chunk, and all of segments of 3 and 5 s, which are decoded in one or two, and of 9.6 s, in two or three: what
+is padded is computed, so usual lengths are close by."""
 
 COMPANY_SHAPES: Final = FlowShapes(
     places=16, lone_frames=COMPANY_FRAMES, shared_frames=COMPANY_FRAMES, streams=(2, 4, 8), lone_steps=False
