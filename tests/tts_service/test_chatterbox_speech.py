@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.fakes.tiny_chatterbox import DEFAULT_VOICE, TinyChatterbox, segment_of
-from tts_service.errors import CallerError, Reason
+from tts_service.errors import CallerError, Reason, ServiceError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.s3gen_network import S3GEN_FLOW, S3GEN_VOCODER
 from tts_service.models.chatterbox.t3_network import T3
@@ -228,6 +228,25 @@ def test_tag_of_another_model_is_refused(english: TinyChatterbox) -> None:
 
     with pytest.raises(CallerError, match="tag of the turbo model"):
         segment.stages[0].step(english.modules)
+
+
+def test_voice_outside_the_codebook_never_reaches_the_device(english: TinyChatterbox) -> None:
+    """There it would end in a fault; nobody looks at it again."""
+    tokens = replace(english.voice.tokens, tokens=torch.full_like(english.voice.tokens.tokens, 6561))
+    moved = []
+
+    class Watched(type(english.voice)):  # type: ignore[misc]  # A class of the value's own kind.
+        def to(self, device: torch.device) -> object:
+            moved.append(device)
+            return super().to(device)
+
+    damaged = Watched(tokens=tokens, prompt=english.voice.prompt)
+    with pytest.raises(ServiceError, match="codebook"):
+        english.speech.there(damaged)
+
+    assert not moved
+    assert english.speech.there(Watched(tokens=english.voice.tokens, prompt=english.voice.prompt)) is not None
+    assert 1 == len(moved)
 
 
 def test_voice_that_is_gone_is_refused(english: TinyChatterbox) -> None:

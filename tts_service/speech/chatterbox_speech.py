@@ -19,6 +19,7 @@ from tts_service.speech.sampling import Sampling, default_sampling, settings_of
 from tts_service.speech.segment_setting import SegmentSetting
 from tts_service.speech.session_config import SessionConfig, SettingValues
 from tts_service.speech.speech_model import MarkStream, PrepareStep
+from tts_service.speech.speech_tokens import check_voice
 from tts_service.speech.stages import EagerStages, Stages
 from tts_service.speech.text_tokens import TextVocabulary, text_tokens
 from tts_service.speech.voice_conditionals import VoiceConditionals
@@ -72,8 +73,13 @@ class ChatterboxSpeech:
         return ChatterboxUtterance(self, config, self._voices.conditionals(config.voice, config.model))
 
     def there(self, voice: VoiceConditionals) -> VoiceConditionals:
-        """Return a voice on the device, where it goes once and not with every utterance."""
-        return self._there.of(voice, lambda: voice.to(self.device))
+        """Return a voice on the device, where it goes once and not with every utterance. ENGINE_FAULT for a bad one."""
+
+        def moved() -> VoiceConditionals:
+            check_voice(voice.tokens)
+            return voice.to(self.device)
+
+        return self._there.of(voice, moved)
 
     def schedule_for(self, config: SessionConfig) -> ChunkSchedule:
         """Return how an utterance is cut into chunks, from its beginning to its end."""

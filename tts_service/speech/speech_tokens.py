@@ -53,6 +53,8 @@ class TokenFinish(Enum):
 class TokenRequest:
     """One segment's speech: the model, its text (tokens,), the voice and the settings, which are checked here.
 
+    A voice that is on a device has been checked before (`check_voice`).
+
     `text_budget` (see `token_guards`) ends what runs on, `watch_loops` what repeats itself; without them, upstream's
     rules alone hold.
     """
@@ -67,8 +69,17 @@ class TokenRequest:
     def __post_init__(self) -> None:
         check_sampling(self.sampling, self.model)
         assert self.text_budget is None or self.text_budget > 0
-        if not bool(((self.voice.tokens >= 0) & (self.voice.tokens < CODEBOOK_TOKENS)).all()):
-            raise ServiceError(Reason.ENGINE_FAULT, "the voice has speech tokens outside the codebook")
+        if self.voice.tokens.device.type == "cpu":
+            check_voice(self.voice)
+
+
+def check_voice(voice: TokenVoice) -> None:
+    """Raise ENGINE_FAULT for a voice whose speech tokens are in no codebook: on a device, that would end the process.
+
+    It is to be called before a voice goes to a device: there, the host would wait for the answer with every prompt.
+    """
+    if not bool(((voice.tokens >= 0) & (voice.tokens < CODEBOOK_TOKENS)).all()):
+        raise ServiceError(Reason.ENGINE_FAULT, "the voice has speech tokens outside the codebook")
 
 
 def token_limit(request: TokenRequest) -> int:
