@@ -1,6 +1,8 @@
 """Encoded audio in every format: what is accepted, exact lengths, first pieces, flushes, broken samples."""
 
 import io
+import subprocess
+import sys
 import wave
 
 import numpy as np
@@ -175,3 +177,27 @@ def test_repr_shows_format_and_samples() -> None:
     encoder.write(np.zeros(480, np.float32))
 
     assert "<AudioEncoder mulaw 24000 Hz | 480 samples in, 480 out>" == repr(encoder)
+
+
+THREADS = """
+import os
+import numpy as np
+from tts_service.speech.decoded_audio import decode_audio
+from tts_service.speech.encoded_audio import AudioEncoder
+from tts_service.types import AudioFormat, Encoding
+def threads():
+    return len(os.listdir("/proc/self/task"))
+tone, before = np.full(24_000, 0.1, np.float32), threads()
+formats = [AudioFormat(encoding=each, sample_rate_hertz=48_000) for each in (Encoding.OGG_OPUS, Encoding.FLAC)]
+streams = [AudioEncoder(each) for each in formats * 4]
+coded = [each.write(tone).data + each.finish().data for each in streams]
+assert all(len(decode_audio(data, each, max_seconds=9.0)) == 24_000 for data, each in zip(coded, formats))
+print(threads() - before)
+"""
+
+
+def test_streams_have_no_threads_of_their_own() -> None:
+    """FFmpeg would make a pool for each, with a thread for every processor."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False, timeout=60)
+
+    assert (0, "0\n") == (done.returncode, done.stdout), done.stderr

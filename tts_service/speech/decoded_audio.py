@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import av
 import numpy as np
 import soundfile
 import soxr
 
 from tts_service.errors import CallerError, Reason
+from tts_service.speech.ffmpeg import av
 from tts_service.types import MODEL_SAMPLE_RATE_HERTZ, AudioFormat, Encoding, Waveform
 
 _RAW_SUBTYPES = {

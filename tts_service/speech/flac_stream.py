@@ -5,10 +5,10 @@ soundfile's writer is not used because it goes back to the start of the file whe
 length is unknown; FFmpeg and players read that, soundfile does not, so a client that saves a file fills it in.
 """
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tts_service.speech.ffmpeg import av
 from tts_service.speech.pcm_samples import s16_samples
 from tts_service.types import EncodedPiece, Waveform
 

@@ -8,9 +8,9 @@ stays 1.0 from 24 kbit/s on, at half the time and 2.5 ms of delay instead of 6.5
 import struct
 import zlib
 
-import av
 import numpy as np
 
+from tts_service.speech.ffmpeg import av
 from tts_service.types import EncodedPiece, Waveform
 
 OPUS_RATES_HERTZ = (8_000, 12_000, 16_000, 24_000, 48_000)
