@@ -39,33 +39,30 @@ class Listening:
         self.version = 0
         """Counts what was heard of: until it is another, the listener is as far as was thought."""
         self._clock = PlaybackClock(as_of=now)
-        self._untold_seconds = 0.0
+        self._made_seconds = 0.0
         self._lock = threading.Lock()
 
     def ordered(self, heard: Heard) -> bool:
-        """Take an order's word for what the session knew: not yet what was made and is not told.
+        """Take an order's word for what the session knew: not yet what was made and is on its way.
 
         Tells whether there is less to hear than was thought.
         """
         with self._lock:
             thought_seconds = playback.ahead_seconds(playback.advanced(self._clock, heard.ordered_at))
-            unheard_seconds = heard.unsent_seconds + self._untold_seconds
+            # An order's samples may be coded at another rate, which rounds and withholds: never less than none.
+            on_its_way_seconds = max(0.0, self._made_seconds - heard.received_seconds)
+            unheard_seconds = heard.unsent_seconds + on_its_way_seconds
             self._clock = playback.sent(heard.clock, unheard_seconds, heard.ordered_at)
             self.version += 1
             return playback.ahead_seconds(self._clock) < thought_seconds - NOTICED_SECONDS
 
     def made(self, seconds: float, now: float) -> None:
-        """Count a piece of sound that will be told."""
+        """Count a piece of sound that leaves for the session."""
         with self._lock:
             self.pieces += 1
-            self._untold_seconds += seconds
+            self._made_seconds += seconds
             self._clock = playback.sent(self._clock, seconds, now)
             self.version += 1
-
-    def told(self, seconds: float) -> None:
-        """Note that the session knows of a piece."""
-        with self._lock:
-            self._untold_seconds = max(0.0, self._untold_seconds - seconds)
 
     def hearing(self, ordered_at: float, now: float) -> Hearing:
         """Return how far it has heard."""

@@ -18,7 +18,6 @@ from tts_service.segment_run import FinishRun, SegmentRun, Tell
 from tts_service.speech.pipeline import UtteranceAudio
 from tts_service.speech.rendering import (
     AudioFinished,
-    AudioMade,
     DiscardAudio,
     FinishAudio,
     NextWelcome,
@@ -98,8 +97,6 @@ class Renderer:
         listening = Listening(config, now=time.monotonic())
 
         def say(event: RenderEvent) -> None:
-            if isinstance(event, AudioMade):
-                listening.told(event.piece.sample_count / config.audio_format.sample_rate_hertz)
             if not audio.discarded:
                 self._engine.spans.moment(type(event).__name__, on="session")
                 self._emit(event)

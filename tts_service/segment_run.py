@@ -70,7 +70,7 @@ class _Run(ABC):
             self._tell(RenderStarted(utterance_id=self._utterance_id))
 
     def _heard(self, piece: EncodedPiece) -> None:
-        self._listening.made(piece.sample_count / self._order.config.audio_format.sample_rate_hertz, time.monotonic())
+        self._listening.made(piece.sample_count / self._audio.piece_rate_hertz, time.monotonic())
         self._tell(AudioMade(utterance_id=self._utterance_id, piece=piece))
 
     def _place(self, ordered_at: float) -> Place:

@@ -22,9 +22,10 @@ BULK = resolve(ConfigRequest(priority=Priority.BULK), OFFER, Defaults(seed=1, pa
 PROMISE = Promise(first_audio_seconds=0.15, margin_seconds=0.04)
 
 
-def heard(at: float, *, ahead: float = 0.0, unsent: float = 0.0) -> Heard:
-    """Return an order's word: so much was sent and not played, so much made and not sent."""
-    return Heard(clock=PlaybackClock(sent_seconds=ahead, as_of=at), unsent_seconds=unsent, ordered_at=at)
+def heard(at: float, *, ahead: float = 0.0, unsent: float = 0.0, received: float = 0.0) -> Heard:
+    """Return an order's word: so much was sent and not played, so much received in all and not sent."""
+    clock = PlaybackClock(sent_seconds=ahead, as_of=at)
+    return Heard(clock=clock, unsent_seconds=unsent, ordered_at=at, received_seconds=received)
 
 
 def place_of(listening: Listening, at: float) -> Place:
@@ -55,13 +56,12 @@ def test_sound_that_comes_late_is_heard_from_then_on() -> None:
 
 
 def test_order_counts_what_was_sent_what_was_not_and_what_nobody_knows_yet() -> None:
-    """Pieces that the session was told of are in its word, others are counted besides."""
+    """Pieces that the session has received are in its word, those on their way are counted besides."""
     listening = Listening(INTERACTIVE, now=0.0)
     listening.ordered(heard(0.0))
     listening.made(1.0, 0.0)
     listening.made(0.5, 0.0)
-    listening.told(1.0)
-    listening.ordered(heard(0.2, ahead=0.3, unsent=0.6))
+    listening.ordered(heard(0.2, ahead=0.3, unsent=0.6, received=1.0))
 
     assert dry_at(listening.hearing(0.2, 0.2)) == pytest.approx(0.2 + 0.3 + 0.6 + 0.5)
 
@@ -98,8 +98,7 @@ def test_unpaced_speech_made_slower_than_it_is_heard_opens_once() -> None:
     listening.ordered(heard(0.0))
     first = place_of(listening, 0.0).priority
     listening.made(0.5, 1.0)
-    listening.told(0.5)
-    listening.ordered(heard(9.0))
+    listening.ordered(heard(9.0, received=0.5))
     second = place_of(listening, 9.0)
 
     assert (Priority.INTERACTIVE, Priority.BULK) == (first, second.priority)

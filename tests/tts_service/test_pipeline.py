@@ -145,6 +145,30 @@ def test_audio_without_speech_is_a_short_silence(segments: int) -> None:
     assert round(EMPTY_SECONDS * MODEL_SAMPLE_RATE_HERTZ) == samples
 
 
+def test_discard_cancels_before_it_refuses() -> None:
+    """A lane that takes part in a burst in between would lose its tokens, and be chosen for the next all the same."""
+    audio = audio_of(PreparedSpeech([loud(24_000)]))
+    speech, seen = audio.begin_segment(HERE, 0).speech, list[bool]()
+    speech.cancel = lambda: seen.append(audio.discarded)  # type: ignore[method-assign]  # The test's own object.
+    audio.discard()
+
+    assert ([False], True) == (seen, audio.discarded)
+
+
+@pytest.mark.parametrize(("carried", "expected"), [(True, MODEL_SAMPLE_RATE_HERTZ), (False, 8_000)])
+def test_pieces_say_what_their_samples_are_counted_at(*, carried: bool, expected: int) -> None:
+    """Where somebody else codes they are the model's, whatever the client's format: as much is there to hear."""
+    telephone = AudioFormat(encoding=Encoding.MULAW, sample_rate_hertz=8_000)
+    speech = PreparedSpeech([loud(24_000)])
+    audio = UtteranceAudio(telephone, lambda: speech, carried=carried)
+    spoken(audio)
+    audio.finish()
+    pieces = [*drained(audio), audio.last_piece()]
+
+    assert expected == audio.piece_rate_hertz
+    assert pytest.approx(1.0, abs=0.7) == sum(each.sample_count for each in pieces) / audio.piece_rate_hertz
+
+
 def test_discarded_segment_takes_no_step() -> None:
     """A step that was about to begin when its utterance was discarded computes nothing, and brings no piece."""
     speech = PreparedSpeech([loud(24_000), loud(24_000)])

@@ -45,7 +45,7 @@ TOGETHER: Final = 32
 
 REACH: Final = StageReach(decode_frames=USUAL_FRAMES[-1], sound_frames=150)
 """What is longer has no graph, and holds the lane for all: a whole segment of bulk is cut where this ends. With what is
-decoded again, and what is shown ahead, 150 frames take a window of 198."""
+decoded again, and what is shown ahead, 150 frames take a window of 186."""
 
 LONGEST_SEGMENTS: Final = 32
 """So many segments of the longest kind have pages; most are a fifth of that."""

@@ -127,11 +127,12 @@ class Outbox:
         self.clock = playback.advanced(self.clock, now)
         return playback.ahead_seconds(self.clock)
 
-    def heard(self, utterances: Iterable[Utterance], now: float) -> Heard:
-        """Return how far the listener is, with what is made of these utterances and has not left."""
+    def heard(self, utterances: Iterable[Utterance], now: float, *, of: Utterance) -> Heard:
+        """Return how far the listener is, with what of these utterances has not left; for an order of one of them."""
         self.clock = playback.advanced(self.clock, now)
         unsent_seconds = self.seconds(sum(utterance.unsent_samples for utterance in utterances))
-        return Heard(clock=self.clock, unsent_seconds=unsent_seconds, ordered_at=now)
+        received_seconds = self.seconds(of.samples_made)
+        return Heard(clock=self.clock, unsent_seconds=unsent_seconds, ordered_at=now, received_seconds=received_seconds)
 
     def played(self, utterance_id: str, samples: int, now: float) -> bool:
         """Take the client's word on how far it has played; unknown or long gone utterances are ignored.

@@ -61,13 +61,16 @@ class UtteranceAudio:
         self._under_way: list[SegmentAudio] = []
         self._marks: MarkStream | None = None
         self._encoder = CarriedAudio() if carried else AudioEncoder(audio_format)
+        self.piece_rate_hertz = MODEL_SAMPLE_RATE_HERTZ if carried else audio_format.sample_rate_hertz
+        """What pieces' samples are counted at."""
         self._written = 0
 
     def discard(self) -> None:
         """Stop: no step begins any more, and one under way ends as soon as it can."""
-        self.discarded = True
+        # In this order: a lane that takes a step in between must find who refuses its part of it cancelled.
         for segment in self._under_way:
             segment.speech.cancel()
+        self.discarded = True
 
     def begin_segment(self, segment: Segment, index: int, *, in_turns: bool = False) -> "SegmentAudio":
         """Begin to speak a segment, perhaps while the one before it still sounds. Raises what the model raises."""

@@ -15,12 +15,14 @@ from tts_service.types import EncodedPiece, ModuleName, Segment
 class Heard:
     """What the session's listener has been sent and has heard, and what is there for it, when something is ordered.
 
-    `clock` is as of `ordered_at`; `unsent_seconds` are of all the session's utterances.
+    `clock` is as of `ordered_at`; `unsent_seconds` are of all the session's utterances, `received_seconds` all that the
+    session was given of this one: what was made besides is on its way.
     """
 
     clock: PlaybackClock
     unsent_seconds: float
     ordered_at: float
+    received_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

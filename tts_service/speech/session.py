@@ -112,8 +112,9 @@ class Session:
 
     def _accept(self, message: UtteranceMessage, now: float) -> None:
         if isinstance(message, PlaybackPosition):
-            if self.outbox.played(message.utterance_id, message.played_samples, now):
-                self.utterances.note_heard(self.outbox.heard(self.utterances.open, now))
+            is_news = self.outbox.played(message.utterance_id, message.played_samples, now)
+            if is_news and (utterance := self.utterances.to_render) is not None:
+                self.utterances.note_heard(utterance, self.outbox.heard(self.utterances.open, now, of=utterance))
             return
         utterance = self.utterances.get(message.utterance_id)
         match message:
@@ -187,7 +188,7 @@ class Session:
         """Return what the renderer should do next, each order once."""
         utterance = self.utterances.to_render
         if utterance is not None and utterance.wants_rendering and self._render_excess(utterance) < 0:
-            self.utterances.order(utterance, now, self.outbox.heard(self.utterances.open, now))
+            self.utterances.order(utterance, now, self.outbox.heard(self.utterances.open, now, of=utterance))
         return self.utterances.take_orders()
 
     def _render_excess(self, utterance: Utterance) -> float:

@@ -87,10 +87,9 @@ class Utterances:
             )
         self._orders.append(order)
 
-    def note_heard(self, heard: Heard) -> None:
-        """Have the renderer know how far the listener is, if anything is to be made for it."""
-        if self.to_render is not None:
-            self._orders.append(NoteHeard(utterance_id=self.to_render.id, heard=heard))
+    def note_heard(self, utterance: Utterance, heard: Heard) -> None:
+        """Have the renderer know how far the listener of an utterance is."""
+        self._orders.append(NoteHeard(utterance_id=utterance.id, heard=heard))
 
     def take_orders(self) -> list[Order]:
         """Return the orders given since the last call."""

@@ -60,10 +60,14 @@ class CapturedTokens:
         return self.take(self._burst(t3, min(most, BURST_TOKENS, left)), t3)
 
     def reserve(self, count: int) -> Slot:
-        """Return its slot, with the pages for so many more tokens. DEVICE_MEMORY without them; then it is as it was."""
+        """Return its slot, with the pages for so many more tokens. DEVICE_MEMORY without them; then it is as it was.
+
+        ENGINE_FAULT for one whose last burst nobody has taken: that is its own, and no other stream's.
+        """
         assert self.finish is None
         assert self._slot is not None, "its prompt has not been read"
-        assert self._slot.steps == len(self.history)
+        if self._slot.steps != len(self.history):
+            raise ServiceError(Reason.ENGINE_FAULT, "the tokens of a segment's last burst were not taken")
         self._captured.reserve(self._slot, count)
         return self._slot
 

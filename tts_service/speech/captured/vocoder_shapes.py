@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 FRAME_BUCKETS: Final = (24, 48, 72, 96, 120, 152, 200)
-"""Windows of the usual schedule have 22, 46, 72, 90, 116 and 136 frames, and up to 148 at a segment's end; of chunks of
-three seconds, up to 198."""
+"""Windows of the usual schedule have 22, 46, 72, 90, 116 and 136 frames, and up to 148 at a segment's end; pieces of
+three seconds have up to 186."""
 
 
 @dataclass(frozen=True, slots=True)
