@@ -37,9 +37,17 @@ class QueuedWork:
         """Note that a piece was queued, from `began` on, by this object's clock."""
         self._waiting.append(_Piece(parts=parts, queued_at=began, beside=beside))
 
-    def done(self, *, but: int = 0) -> None:
-        """Note that all but so many of the last pieces are done now."""
-        count, now = max(0, len(self._waiting) - but), self._clock()
+    def done(self) -> None:
+        """Note that all is done now."""
+        self._done(len(self._waiting))
+
+    def done_before(self, work: Work) -> None:
+        """Note that the last but one of its kind is done now, with all that was queued before that, and no more."""
+        places = [place for place, each in enumerate(self._waiting) if each.parts[0][0] is work]
+        self._done(places[-2] + 1 if len(places) > 1 else 0)
+
+    def _done(self, count: int) -> None:
+        now = self._clock()
         done, self._waiting = self._waiting[:count], self._waiting[count:]
         if not done:
             return

@@ -160,7 +160,7 @@ class SoundLoop(LaneLoop):
                     self._take(seat, OwnStep(self.lane, modules, stage.finish), leased)
 
         self._queue(Work.SOLVE, [seat for seat, _ in solving], modules, f"step of {len(solving)}", solve)
-        self._queued.done(but=1)
+        self._queued.done_before(Work.SOLVE)
 
     def _solve_together(self, stages: Sequence[CompanyDecoding], leased: Modules) -> None:
         """Take a step of these; without memory for it, have each begin anew, by itself."""
@@ -207,8 +207,9 @@ class SoundLoop(LaneLoop):
             return
         if decoded is not None and [decoded[0]] == [seat.key for seat in seats]:
             self._learn(seats[0], decoded[1], measured)
-        else:
-            self._queued.queued([(Work.SOUND, len(seats), 1.0)], began, measured.beside)
+        elif chunks := sum(len(seat.stages) > 1 for seat in seats):
+            # Who has one stage brings out the end of its audio, and no waveform.
+            self._queued.queued([(Work.SOUND, chunks, 1.0)], began, measured.beside)
         # What is marked has reached the host, and all before it is done.
         self._queued.done()
 

@@ -156,7 +156,7 @@ class TokenLoop(LaneLoop):
             try:
                 step(modules)
             except ServiceError as error:
-                if error.reason is not Reason.DEVICE_MEMORY or not self._rests.relieves(self._parts.clock()):
+                if error.reason is not Reason.DEVICE_MEMORY or not self._rests.relieves(stage, self._parts.clock()):
                     raise
                 found.append(False)
             else:

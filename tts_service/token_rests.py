@@ -88,9 +88,13 @@ class TokenRests:
         """Tell whether a segment that can wait has no tokens along with others: it is away, or pages are short."""
         return now < self._short_until or self.is_away(stage)
 
-    def relieves(self, now: float) -> bool:
-        """Tell, because pages are short, whether somebody leaves who rests."""
+    def relieves(self, asking: object, now: float) -> bool:
+        """Tell, because a segment lacks pages, whether somebody else leaves who rests."""
         self._short_until = now + SHORT_SECONDS
+        known = self._known.get(cast("RestingStage", asking)) if hasattr(type(asking), "rest") else None
+        if known is not None:
+            # What it lacks it would lack again as soon as it is back.
+            known.not_before = self._short_until
         return self._next(self._present(), now) is not None
 
     def turn(self, now: float) -> float | None:

@@ -208,11 +208,12 @@ class LeavingSegment(JoinedSegment):
     def forget_room(self) -> None:
         """Have no room to forget."""
 
-    def take(self, made: TokensMade, leased: Modules) -> None:
-        """Be back, and have them."""
-        if not isinstance(made, Exception):
-            self.is_away = False
-        super().take(made, leased)
+    def burst(self, stages: Sequence[JoinedSegment], leased: Modules, count: int) -> Sequence[TokensMade]:
+        """Have all come back, whatever they lack then, and count on."""
+        for each in stages:
+            if isinstance(each, LeavingSegment):
+                each.is_away = False
+        return super().burst(stages, leased, count)
 
     def __repr__(self) -> str:
         return f"<LeavingSegment {self.name} {'away' if self.is_away else 'there'} {len(self.made)} of {self.tokens}>"

@@ -2,21 +2,26 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
+from tests.fakes.device_figures import ENGLISH
 from tests.fakes.joined_segments import TOKENS, Crowd, JoinedSegment, LeavingSegment, Taker
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.token_lanes import TIMEOUT_SECONDS, Lanes, lanes, paused, place, until
 from tts_service.errors import Reason, ServiceError
 from tts_service.residency.types import Tier
+from tts_service.scheduling.costs import Costs, decode_seconds
+from tts_service.scheduling.deadlines import Promise
 from tts_service.scheduling.token_rests import RestLimits
 from tts_service.speech.playback import PlaybackClock
 from tts_service.speech.rendering import Heard
 from tts_service.speech.resting import Leave
 from tts_service.speech.speech_model import Lane, TokenNeed
+from tts_service.token_loop import CHUNKS_BESIDE
 
 NO_EXCEPTIONS = [asyncio.CancelledError(), SystemExit(1), GeneratorExit(), StopIteration(1)]
 """What no future, or nobody who waits for one, may be given."""
@@ -263,14 +268,17 @@ async def test_segment_that_is_away_comes_back_in_time_though_nobody_rings() -> 
         await until(lambda: segment.is_away)
         # From now on it has a little more to hear than it may be ahead: that is when it is to come back.
         crowd.on_burst = lambda _: None
-        paused(where, ahead_seconds=where.listening.ahead_seconds + 0.2, since=5.0)
+        spare_seconds = Promise().margin_seconds + decode_seconds(Costs(figures=ENGLISH), CHUNKS_BESIDE) + 0.5
+        heard = PlaybackClock(sent_seconds=where.listening.ahead_seconds + spare_seconds, as_of=time.monotonic())
         await asyncio.to_thread(held.residency.place, TOKENS, Tier.DISK, timeout_seconds=5.0)
         await asyncio.to_thread(held.residency.place, TOKENS, None, timeout_seconds=5.0)
+        where.listening.ordered(Heard(clock=heard, unsent_seconds=0.0, ordered_at=time.monotonic()))
         held.ring()
         await held.rested()
-        where.listening.ordered(Heard(clock=PlaybackClock(), unsent_seconds=0.0, ordered_at=0.0))
+        away = held.residency.away({TOKENS})
         await speaking
 
+    assert (TOKENS,) == away
     assert segment.ended
 
 

@@ -7,7 +7,7 @@ from tts_service.scheduling.work import Work
 
 
 def test_queued_work_takes_from_the_end_of_what_came_before() -> None:
-    """A step that waited behind another took what passed since that was done, not since it was queued."""
+    """A step took what passed since the one before was done, with what was begun in between, which nobody waits for."""
     clock, noted = ManualClock(), list[tuple[Parts, float]]()
 
     def note(parts: Parts, measured: Measured) -> None:
@@ -17,14 +17,18 @@ def test_queued_work_takes_from_the_end_of_what_came_before() -> None:
     begin, step = [(Work.ENCODE, 2, 1.0)], [(Work.SOLVE, 2, 1.0)]
     queued.queued(begin, queued.now(), 0.0)
     queued.queued(step, queued.now(), 0.0)
-    queued.done(but=1)
+    queued.done_before(Work.SOLVE)
     clock.advance(0.008)
+    queued.queued(begin, queued.now(), 0.0)
     queued.queued(step, queued.now(), 0.0)
-    queued.done(but=1)
+    queued.done_before(Work.SOLVE)
+    clock.advance(0.005)
+    queued.queued(step, queued.now(), 0.0)
+    queued.done_before(Work.SOLVE)
     clock.advance(0.003)
     queued.done()
 
-    assert [([*begin], 0.0), (step, 0.008), (step, 0.003)] == noted
+    assert [([*begin, *step], 0.008), ([*begin, *step], 0.005), (step, 0.003)] == noted
 
 
 def test_queued_work_that_nobody_waits_for_is_forgotten() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts_service.scheduling.deadlines import Hearing, Promise, chunks_due_at, dry_at, sound_due_at
+from tts_service.scheduling.deadlines import Hearing, Promise, dry_at, sound_due_at
 from tts_service.speech import playback
 from tts_service.speech.playback import PlaybackClock
 
@@ -46,13 +46,6 @@ def test_text_that_comes_into_silence_is_due_as_promised() -> None:
     due_at = sound_due_at(hearing(clock, ordered_at=5.0), PROMISE)
 
     assert pytest.approx(5.15) == due_at
-
-
-def test_chunks_are_due_one_after_the_other() -> None:
-    """Each when the audible part of those before it has been heard."""
-    due_at = chunks_due_at(hearing(PlaybackClock(), ordered_at=1.0), PROMISE, (0.31, 1.0, 2.0))
-
-    assert pytest.approx((1.15, 1.46, 2.46)) == due_at
 
 
 @given(

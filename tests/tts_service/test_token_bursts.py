@@ -56,6 +56,7 @@ def test_prompts_that_are_needed_soon_do_not_wait_for_who_is_late_anyhow() -> No
 
     assert Burst(keys=(2,), rows=2, tokens=0) == decided(late, segment(2, 0.15, begun=False, opens=True))
     assert Burst(keys=(1,), rows=2, tokens=7) == decided(late, segment(2, 3.0, begun=False))
+    assert Burst(keys=(1,), rows=2, tokens=7) == decided(late, segment(2, begun=False))
 
 
 def test_first_chunk_that_is_late_keeps_to_few() -> None:

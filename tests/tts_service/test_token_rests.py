@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.fakes.joined_segments import TOKENS, Crowd, JoinedSegment, LeavingSeg
 from tests.fakes.token_lanes import lanes, paused, place, until
 from tts_service.errors import Reason, ServiceError
 from tts_service.listening import Place
+from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.types import Tier
 from tts_service.scheduling.token_rests import Resting, RestLimits, next_to_leave
 from tts_service.speech.playback import PlaybackClock
@@ -144,6 +147,46 @@ async def test_segment_that_lacks_pages_waits_for_one_that_rests_to_leave() -> N
 
     assert departures > 0
     assert (True, True) == (rich.ended, poor.ended)
+
+
+async def test_segment_that_lacks_pages_does_not_leave_for_its_own_sake() -> None:
+    """It would come back for its next burst, and lack them again, thousands of times before room is asked for."""
+    crowd, where = Crowd(), place()
+    segment, lack = LeavingSegment(crowd, "poor", 60), RoomWantedError(TOKENS, 0, "no room for a page")
+    burst, short, tries = segment.burst, threading.Event(), list[int]()
+
+    def lacking(stages: Sequence[JoinedSegment], leased: Modules, count: int) -> Sequence[TokensMade]:
+        made = burst(stages, leased, count)
+        if not short.is_set():
+            return made
+        tries.append(count)
+        return [lack for _ in stages]
+
+    segment.burst = lacking  # type: ignore[method-assign]  # The test's own object.
+    crowd.on_burst = lambda _: hearing(where, 3600.0) if len(segment.made) > 20 and not short.is_set() else None
+    async with lanes(RestLimits()) as held:
+        speaking = asyncio.create_task(held.speak(segment, where))
+        await until(lambda: len(segment.made) > 20)
+        await asyncio.sleep(0.4)
+        short.set()
+        hearing(where, 3.0)
+        held.ring()
+        await until(lambda: bool(tries))
+        await asyncio.sleep(0.3)
+        departures = segment.departures
+        short.clear()
+        crowd.on_burst = lambda _: None
+        await speaking
+
+    assert departures <= 1
+    assert segment.ended
+
+
+def hearing(where: Place, ahead_seconds: float) -> None:
+    """Have a listener play on, with so much left to hear."""
+    now = time.monotonic()
+    clock = PlaybackClock(sent_seconds=ahead_seconds, as_of=now)
+    where.listening.ordered(Heard(clock=clock, unsent_seconds=0.0, ordered_at=now))
 
 
 def rest_at(segment: JoinedSegment, where: Place, tokens: int) -> None:

@@ -79,7 +79,8 @@ def least_lead_seconds(plan: ChunkPlan, costs: Costs, together: Together) -> flo
     least = math.inf
     for chunk in range(1, CHUNKS_FORESEEN):
         tokens = chunk_tokens(plan.schedule, chunk)
-        waits_for = tokens + tail_tokens(plan.schedule, chunk)
+        # The tail that the chunk before has waited for is the beginning of this one.
+        waits_for = tokens + tail_tokens(plan.schedule, chunk) - tail_tokens(plan.schedule, chunk - 1)
         # Tokens run ahead during a decode: only the longer of both is waited for, once both lanes are under way.
         seconds = tokens_seconds(costs, waits_for, together.segments)
         lead -= seconds + decode if chunk == 1 else max(seconds, decode)

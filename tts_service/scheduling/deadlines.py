@@ -4,9 +4,7 @@ Playback is taken to go on from the last word of the client or of the model of i
 that pauses repeats its report, and with each one its deadlines move.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from tts_service.speech.playback import PlaybackClock, ahead_seconds
 
@@ -47,9 +45,3 @@ def sound_due_at(hearing: Hearing, promise: Promise) -> float:
     """
     begins_at = hearing.ordered_at + promise.first_audio_seconds
     return max(begins_at, dry_at(hearing) - promise.margin_seconds)
-
-
-def chunks_due_at(hearing: Hearing, promise: Promise, audible_seconds: Sequence[float]) -> tuple[float, ...]:
-    """Return by when each of a segment's next chunks must be sound, of which each brings so much to hear."""
-    due_at = sound_due_at(hearing, promise)
-    return tuple(due_at + before for before in accumulate(audible_seconds[:-1], initial=0.0))

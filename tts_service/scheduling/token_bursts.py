@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tts_service.scheduling.costs import Costs, expected
 from tts_service.scheduling.urgency import Patience, Turns, in_order, is_held, rest
-from tts_service.scheduling.work import Rest, TokenWork, Work
+from tts_service.scheduling.work import Priority, Rest, TokenWork, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def _bearable_prompt(
         return from_then + segment.left * step_seconds <= segment.due_at
 
     made_late = [each for each in together if not is_in_time(each, began_at)]
-    can_wait = is_held(new, limits.patience, now)
+    can_wait = new.priority is Priority.BULK or is_held(new, limits.patience, now)
     is_borne = not (made_late if can_wait else [each for each in made_late if is_in_time(each, now)])
     return new if is_borne else None
 
