@@ -73,8 +73,7 @@ class Front:
         self._trace = JoinedTrace(config.trace_file, clock=time.monotonic)
         self._tell_stage: tuple[str, Callable[[int, int], None]] | None = None
         self._sums = ReportSums()
-        self._late = LateCounts()
-        self._broken: tuple[ModuleName, ...] = ()
+        self._late, self._broken = LateCounts(), tuple[ModuleName, ...]()
         self._models: tuple[ModelFacts, ...] | None = None
         self._load: SpeechLoad | None = None
         self._admissions: Admissions | None = None
@@ -169,7 +168,7 @@ class Front:
         elif self._models != ready.models:
             message = "the engine came back with other models than before: its weights have changed; start again"
             raise StartupError(message)
-        else:
+        elif self.sessions.drain_deadline is None:
             self.server.admit()
             await self.server.set_serving(serving=True)
         self._activity.now()
@@ -179,6 +178,7 @@ class Front:
         """Shut the door until there is an engine again."""
         self._metrics.engine.restarted()
         self._sums.went()
+        self._late, self._broken = LateCounts(), ()  # They were that engine's.
         if self._models is not None and self.sessions.drain_deadline is None:
             self.server.refuse(self.speech.restarting)
             await self.server.set_serving(serving=False)

@@ -379,15 +379,18 @@ def test_next_engine_finds_the_weights_that_the_last_one_loaded(tmp_path: Path, 
     with running(service), Client(service.speech_address) as client:
         made = client.create_voice(sound_file(recording(5.0, seed=3)))
         first = whole_text(service, made.voice.id)
-        found, read = service.logged("master_found"), modules_of(service, "master_read")
+        found_before, read = modules_of(service, "master_found"), modules_of(service, "master_read")
         assert service.replaced(service.hurt_engine(signal.SIGKILL))
         second = whole_text(service, made.voice.id)
         read_again = modules_of(service, "master_read")[len(read) :]
         again = client.create_voice(sound_file(recording(5.0, seed=3)))
 
-        assert (0, 3) == (found, service.logged("master_found"))
-        assert {"t3", "s3gen.flow", "s3gen.vocoder"} == set(modules_of(service, "master_found"))
-        assert {"s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder"} >= set(read_again)
+        found = modules_of(service, "master_found")
+        assert [] == found_before
+        assert len(set(found)) == len(found)
+        # Encoders go to disk half a second after the voice was made, before the kill or not.
+        assert {"t3", "s3gen.flow", "s3gen.vocoder"} <= set(found)
+        assert {"s3gen.tokenizer", "s3gen.speaker_encoder", "voice_encoder"} - set(found) >= set(read_again)
         assert first == second
         assert made.voice.id == again.voice.id
         client.delete_voice(made.voice.id)

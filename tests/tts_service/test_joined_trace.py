@@ -1,11 +1,14 @@
 """One trace of two processes: both are in it, what is damaged is left out, and nothing is left beside it."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tts_service.engine_process import joined_trace
 from tts_service.engine_process.joined_trace import JoinedTrace, engine_part
@@ -26,8 +29,8 @@ def clock() -> Callable[[], float]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where a trace goes."""
-    return tmp_path / "trace.json"
+    """Return where a trace goes; its name is no pattern."""
+    return tmp_path / "run[1].json"
 
 
 def test_both_processes_are_in_one_trace_on_one_clock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +50,23 @@ def test_both_processes_are_in_one_trace_on_one_clock(path: Path, monkeypatch: p
 
     assert {"order": (0.0, 3e6), "step": (1e6, 1e6)} == spans
     assert (["engine", "front end"], "engine") == (sorted(names.values()), names[7])
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_two_who_write_at_once_leave_one_trace(path: Path) -> None:
+    """An operator asks for it in the moment in which the engine has written its part."""
+    trace = JoinedTrace(path, clock=time.monotonic)
+    for number in range(2_000):
+        trace.spans.moment(f"moment {number}", on="sent")
+    with capture_logs() as logged:
+        threads = [threading.Thread(target=trace.write) for _ in range(6)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+
+    assert {"trace_written"} == {each["event"] for each in logged}
+    assert len(written(path)) > 2_000
     assert [path] == list(path.parent.iterdir())
 
 

@@ -47,9 +47,15 @@ def test_counts_go_on_over_engines() -> None:
     sums.went()
     third = busy()
     modules = tuple(replace(each, uses=0, restores=0, evictions=0) for each in third.modules)
-    sums.reported(replace(third, modules=modules))
+    assert third.device is not None
+    device = replace(third.device, waiting=WaitingUsage())
+    nothing = replace(
+        third, modules=modules, device=device, released_bytes=0, restore_waits=0, restore_wait_seconds=0.0
+    )
+    sums.reported(nothing)
 
     assert one == first
+    assert second == counted(sums.report)
     assert tuple(2 * each for each in one) == second
     assert [each.uses for each in sums.report.modules] == [6] * len(modules)
     assert (one[:3], one[3]) == (counted(away)[:3], away.modules[0].uses)

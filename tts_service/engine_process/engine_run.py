@@ -37,7 +37,7 @@ def run_engine(*, channel: int, lock: int, shelf: int, masters: Mapping[int, int
 
 async def _serve(end: socket.socket, lock: int, shelf: ShelfLine, masters: Mapping[int, int]) -> int:
     channel = await Channel.over(end, says=engine_words(), hears=front_words())
-    begin = next(iter(await channel.heard() or ()), None)
+    begin, *heard = [*(await channel.heard() or ()), None]
     if not isinstance(begin, Begin):
         return 0  # The front end has gone, or its start has ended.
     lent = tuple(replace(each, descriptor=masters[each.descriptor]) for each in begin.masters)
@@ -46,7 +46,7 @@ async def _serve(end: socket.socket, lock: int, shelf: ShelfLine, masters: Mappi
     sys.setswitchinterval(SWITCH_SECONDS)
     settle_computing()
     try:
-        host = EngineHost(config, replace(begin, masters=lent), channel, lock=lock, shelf=shelf)
+        host = EngineHost(config, replace(begin, masters=lent), channel, lock=lock, shelf=shelf, heard=heard[:-1])
         await host.run(on_loaded=leave_signals_alone)
     except StartEndedError:
         _log.info("ended_while_starting")

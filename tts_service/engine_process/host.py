@@ -59,6 +59,9 @@ from tts_service.speech_parts import SpeechParts
 DEVICE_LOST: Final = 70
 """The status of a process whose device is lost for good: EX_SOFTWARE of sysexits.h."""
 
+CAPTURING: Final = "captur"
+"""In every error of CUDA's that says that a capture is under way, or was broken."""
+
 LOADING_SECONDS: Final = 0.1
 """Between two words of how far a stage of the start is."""
 
@@ -69,12 +72,23 @@ class EngineHost:
     """The engine of this process, behind a channel.
 
     `lock` is the control socket's, lent by the front end, which also keeps the modules' host memory on its `shelf`.
+    `heard` is what was said right after the word to begin.
     """
 
-    def __init__(self, config: ServiceConfig, begin: Begin, channel: Channel, *, lock: int, shelf: ShelfLine) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        begin: Begin,
+        channel: Channel,
+        *,
+        lock: int,
+        shelf: ShelfLine,
+        heard: Sequence[Any] = (),
+    ) -> None:
         self._config = config
         self._begin = begin
         self._channel = channel
+        self._heard_before = heard
         self._memories = KeptMemories(begin.masters, keep=shelf.keep, let_go=shelf.let_go)
         self._stack = ExitStack()
         self._memory = ProcessMemory()  # Before any thread: those that are there keep heaps of their own.
@@ -99,11 +113,23 @@ class EngineHost:
                 self._stack.callback(self.write_trace)
                 tasks += await self._load(words)
                 on_loaded()
-                await self._stop.wait()
+                await self._until_end(tasks)
                 await self._close_calls()
         finally:
             for task in tasks:
                 task.cancel()
+
+    async def _until_end(self, tasks: Sequence["asyncio.Task[None]"]) -> None:
+        """Wait for the word to end. Raises what ends any of these: another engine is worth more than a deaf one."""
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        waiting = {stopped, *tasks}
+        try:
+            while not self._stop.is_set():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        finally:
+            stopped.cancel()
 
     # --- coming up ----------------------------------------------------------------------------------------------
 
@@ -186,11 +212,14 @@ class EngineHost:
 
     async def _listen(self) -> None:
         """Do what is said until the front end has gone, or says that this is to end."""
-        while (words := await self._channel.heard()) is not None:
-            self._take(words)
-            # Who does not read what it has ordered is not read from: orders then wait over there.
-            await self._channel.drained()
-        self._stop.set()
+        try:
+            self._take(self._heard_before)
+            while (words := await self._channel.heard()) is not None:
+                self._take(words)
+                # Who does not read what it has ordered is not read from: orders then wait over there.
+                await self._channel.drained()
+        finally:
+            self._stop.set()
 
     def _take(self, words: Sequence[Any]) -> None:
         for word in words:
@@ -244,6 +273,8 @@ class EngineHost:
             with self._engine.under_way.taking():
                 torch.cuda.synchronize(self._device)
         except RuntimeError as error:
+            if CAPTURING in str(error):
+                return  # A stream that captures lets nobody wait for the device; that is no fault of the device's.
             _log.critical("device_lost", reason=str(error).splitlines()[0])
             os._exit(DEVICE_LOST)
 

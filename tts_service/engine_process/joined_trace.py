@@ -6,8 +6,10 @@ that was killed had not written is lost.
 """
 
 import contextlib
+import glob
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ class JoinedTrace:
     def __init__(self, path: Path | None, *, clock: Callable[[], float]) -> None:
         self.spans = NO_SPANS if path is None else SpanLog(clock)
         self._path = path
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Take away what engines of others left here."""
@@ -38,20 +41,23 @@ class JoinedTrace:
 
     def write(self) -> None:
         """Write what is there, all of it or nothing; a failure is logged and nothing more. Takes seconds at most."""
-        if self._path is None:
-            return
+        if self._path is not None:
+            with self._lock:
+                self._write(self._path)
+
+    def _write(self, path: Path) -> None:
         events = _named("front end", trace_events(self.spans.spans))
         for part in self._parts():
             events += _named("engine", _read(part))
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with partial.open("w", encoding="utf-8") as file:
                 json.dump({"displayTimeUnit": "ms", "traceEvents": events}, file)
-            partial.replace(self._path)
+            partial.replace(path)
         except OSError as error:
-            _log.warning("trace_not_written", path=str(self._path), reason=str(error))
+            _log.warning("trace_not_written", path=str(path), reason=str(error))
         else:
-            _log.info("trace_written", path=str(self._path), spans=sum(event["ph"] != "M" for event in events))
+            _log.info("trace_written", path=str(path), spans=sum(event["ph"] != "M" for event in events))
         finally:
             with contextlib.suppress(OSError):  # Where it could not be written there may be nothing to take away.
                 partial.unlink(missing_ok=True)
@@ -63,7 +69,7 @@ class JoinedTrace:
 
     def _parts(self) -> Iterator[Path]:
         if self._path is not None:
-            yield from sorted(self._path.parent.glob(f".{self._path.name}.engine-*"))
+            yield from sorted(self._path.parent.glob(f".{glob.escape(self._path.name)}.engine-*"))
 
     def __repr__(self) -> str:
         return f"<JoinedTrace {self._path} {self.spans!r}>"

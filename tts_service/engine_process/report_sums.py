@@ -31,6 +31,8 @@ class ReportSums:
     def __init__(self) -> None:
         self._said = NO_REPORT
         self._before = NO_REPORT
+        self._is_told = False
+        """Whether the engine that is there has said anything."""
 
     @property
     def report(self) -> ResidencyReport:
@@ -39,7 +41,7 @@ class ReportSums:
 
     def reported(self, report: ResidencyReport) -> None:
         """Take in what an engine says."""
-        before = self._before
+        before, self._is_told = self._before, True
         waited = None if before.device is None else before.device.waiting
         device = report.device
         if device is not None and device.waiting is not None and waited is not None:
@@ -56,6 +58,9 @@ class ReportSums:
 
     def went(self) -> None:
         """Take in that the engine has gone: nothing is held, used or governed; what was counted stays."""
+        if not self._is_told:
+            return
+        self._is_told = False
         self._before = said = self._said
         self._said = replace(
             said,
