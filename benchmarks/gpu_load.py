@@ -14,8 +14,10 @@ fails is followed by a smaller one while there is time.
 import argparse
 import asyncio
 import json
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -102,53 +104,87 @@ async def sessions(desk: Desk, service: Served, budget: Budget, steps: tuple[int
             break
         worked = number
     proved, number = 0, worked or int(LEAST_SHARE * steps[0])
-    while number and budget.left_seconds > budget.proof_seconds and not proved:
+    while number and budget.left_seconds > budget.proof_seconds + number / HELD_PER_SECOND and not proved:
         if await tried(number, budget.proof_seconds):
             proved = number
         else:
             number = int(LEAST_SHARE * number)
+    if not proved:
+        # No row: 0 would be what was found.
+        console.print(f"nothing was proved: {worked} for {budget.probe_seconds:g} s, and no time is left")
+        return {}, {"probes": [probe.fields() for probe in probes]}
     words = f"{budget.proof_seconds:g} s without an underrun; {worked} for {budget.probe_seconds:g} s"
     rows = dict([row(f"sessions_{family(service.model)}", proved, words)])
     return rows, {"probes": [probe.fields() for probe in probes]}
 
 
-async def english(desk: Desk, names: list[str], budget: Budget, steps: tuple[int, ...], keep: Any) -> None:
-    """Measure what one service of the English model can answer in one start."""
+async def on_one_service(desk: Desk, names: list[str], budget: Budget, steps: tuple[int, ...], keep: "Kept") -> None:
+    """Measure what one service can answer in one start; what one part fails with, the next do not suffer from."""
     plain: Mapping[str, Callable[[Desk, Served], Awaitable[Measured]]] = measures.ON_ONE_SERVICE
     async with served(desk.asked) as service:
         for name in names:
             spoken = spoken_by(desk, service)
-            if name.startswith("sessions"):
-                keep(name, await sessions(spoken, service, budget, steps))
-            else:
-                short = replace(spoken, plan=replace(spoken.plan, seconds=budget.run_seconds))
-                keep(name, await plain[name](short, service))
+            short = replace(spoken, plan=replace(spoken.plan, seconds=budget.run_seconds))
+            with keep.part(name, service.model):
+                found = plain[name](short, service) if name in plain else sessions(spoken, service, budget, steps)
+                keep.take(name, await found)
 
 
-async def measure(options: argparse.Namespace, budget: Budget) -> tuple[dict[str, Row], dict[str, Any]]:
-    """Take all measurements that are asked for; what one part fails with, the others do not suffer from."""
-    rows: dict[str, Row] = {}
-    found: dict[str, Any] = {}
-
-    def keep(name: str, taken: Measured) -> None:
-        rows.update(taken[0])
-        found[name] = taken[1]
-        console.print(report.rows_table(taken[0]), f"{budget.left_seconds:.0f} s left")
-
+async def measure(options: argparse.Namespace, budget: Budget, kept: "Kept") -> None:
+    """Take all measurements that are asked for."""
     for model in (ChatterboxModel.ENGLISH, ChatterboxModel.TURBO):
         names = [name for name in options.only if LEDGER[name][0] is model and name != "rejects"]
         if names:
             steps = next((LEDGER[name][1] for name in names if LEDGER[name][1]), ())
             desk = _desk(options, model, budget)
-            await english(desk, names, budget, options.steps or (QUICK_STEPS if budget.quick else steps), keep)
+            with kept.part(", ".join(names), model.value):
+                chosen = options.steps or (QUICK_STEPS if budget.quick else steps)
+                await on_one_service(desk, names, budget, chosen, kept)
     if "rejects" in options.only:
         desk = _desk(options, ChatterboxModel.ENGLISH, budget)
         places = 2 if budget.quick else measures.PLACES
-        async with served(replace(desk.asked, sessions_most=places)) as service:
-            keep("rejects", await measures.rejects(spoken_by(desk, service), service, places))
+        with kept.part("rejects", ChatterboxModel.ENGLISH.value):
+            async with served(replace(desk.asked, sessions_most=places)) as service:
+                kept.take("rejects", await measures.rejects(spoken_by(desk, service), service, places))
     if "chunks" in options.only:
-        keep("chunks", await measures.chunks(_desk(options, ChatterboxModel.ENGLISH, budget)))
-    return rows, found
+        with kept.part("chunks", ""):
+            kept.take("chunks", await measures.chunks(_desk(options, ChatterboxModel.ENGLISH, budget)))
+
+
+class Kept:
+    """What was measured so far, kept as soon as it is there; parts that failed are told and counted."""
+
+    def __init__(self, rows_path: Path | None, left_seconds: Callable[[], float]) -> None:
+        self.rows: dict[str, Row] = {}
+        self.found: dict[str, Any] = {}
+        self.failed: list[str] = []
+        self._rows_path = rows_path
+        self._left_seconds = left_seconds
+        self._model = ""
+
+    @contextmanager
+    def part(self, name: str, model: str) -> Iterator[None]:
+        """Take one part in a block; what goes wrong in it is told, and others are taken."""
+        before, self._model = self._model, model
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # Whatever it is, what others measure is worth something.
+            self.failed.append(name)
+            console.print(f"[red]{name} failed: {type(error).__name__}: {error}[/]")
+        finally:
+            self._model = before
+
+    def take(self, name: str, taken: Measured) -> None:
+        """Keep what a part has measured."""
+        self.rows.update(taken[0])
+        self.found[name] = taken[1]
+        if self._rows_path is not None:
+            command = " ".join(["python -m benchmarks.gpu_load", *sys.argv[1:]])
+            merge(self._rows_path, taken[0], about(command, self._model))
+        console.print(report.rows_table(taken[0]), f"{self._left_seconds():.0f} s left")
+
+    def __repr__(self) -> str:
+        return f"<Kept {len(self.rows)} rows, {len(self.failed)} parts failed>"
 
 
 def _desk(options: argparse.Namespace, model: ChatterboxModel, budget: Budget) -> Desk:
@@ -218,15 +254,15 @@ def main() -> int:
         over_at=time.monotonic() + options.within_seconds,
         quick=options.quick,
     )
+    if options.quick and options.rows is not None:
+        parser.error("--quick measures nothing that --rows could keep")
     end_on_signals()
-    rows, found = asyncio.run(measure(options, budget))
-    console.print(report.rows_table(rows))
-    if options.rows is not None:
-        command = f"python -m benchmarks.gpu_load --only {','.join(options.only)} --size {options.size.value}"
-        merge(options.rows, rows, about(command, "english, turbo"))
+    kept = Kept(options.rows, lambda: budget.left_seconds)
+    asyncio.run(measure(options, budget, kept))
+    console.print(report.rows_table(kept.rows))
     if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 0
+        options.json.write_text(json.dumps(kept.found, indent=1) + "\n")
+    return 1 if kept.failed else 0
 
 
 if __name__ == "__main__":

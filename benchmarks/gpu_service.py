@@ -29,6 +29,7 @@ from benchmarks.served_model import ServedModel
 from benchmarks.speaking import TEN_WORDS, Figures, stub_of
 from benchmarks.timed_speech import bursts, spoken
 from benchmarks.trace_window import Worked, print_window
+from tools.process import end_on_signals
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.network_size import NetworkSize
 
@@ -212,17 +213,8 @@ def _service_env(options: argparse.Namespace) -> dict[str, str]:
 
 def main() -> int:
     """Measure one model; print and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    has_gpu = torch.cuda.is_available()
-    parser.add_argument("--model", type=ChatterboxModel, default=ChatterboxModel.ENGLISH)
-    parser.add_argument("--size", type=NetworkSize, default=NetworkSize.FULL if has_gpu else NetworkSize.TINY)
-    parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--starts", type=int, default=2, help="the last is measured; the first one compiles kernels")
-    parser.add_argument("--quick", action="store_true", help="few rounds, for a first look")
-    parser.add_argument("--plain", action="store_true", help="with everything off: eager, fp32, nothing moves")
-    parser.add_argument("--budget-mib", type=int, help="modules come by turns within so much memory, and nothing else")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    end_on_signals()
+    options, has_gpu = _options(), torch.cuda.is_available()
     moves = not options.plain and options.budget_mib is None
     folder = long_folder(cached_folder(synthetic_source(options.size), options.model, options.cache), options.model)
     place = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
@@ -262,6 +254,20 @@ def main() -> int:
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    has_gpu = torch.cuda.is_available()
+    parser.add_argument("--model", type=ChatterboxModel, default=ChatterboxModel.ENGLISH)
+    parser.add_argument("--size", type=NetworkSize, default=NetworkSize.FULL if has_gpu else NetworkSize.TINY)
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--starts", type=int, default=2, help="the last is measured; the first one compiles kernels")
+    parser.add_argument("--quick", action="store_true", help="few rounds, for a first look")
+    parser.add_argument("--plain", action="store_true", help="with everything off: eager, fp32, nothing moves")
+    parser.add_argument("--budget-mib", type=int, help="modules come by turns within so much memory, and nothing else")
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from benchmarks.refusals import SPEAKING, figures, planned_refusals, refused_sec
 from benchmarks.speaking import Figures, config, end, text
 from benchmarks.wire_client import Call, PlannedCall, carried_out_elsewhere, lag_seconds
 from greenroom.tts.v1 import tts_pb2 as pb
+from tools.process import end_on_signals
 
 SAMPLE_RATE_HERTZ = 16_000
 COUNTED_FROM_SECONDS = 1.0
@@ -128,6 +129,7 @@ def _loop_figures(noted: Noted) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
+    end_on_signals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10.0)

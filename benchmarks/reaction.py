@@ -37,6 +37,7 @@ from tests.fakes.fake_cgroup import FakeCgroup
 from tests.fakes.fake_service import FakeService
 from tests.fakes.nvml_library import NvmlState, compiled
 from tools.both import Both
+from tools.process import end_on_signals
 
 GB = 10**9
 TOTAL_BYTES = 8 * GB
@@ -205,6 +206,7 @@ def text_of(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, and write what `--out` names, and the lines beside it."""
+    end_on_signals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds for each mark on each machine")
     parser.add_argument("--out", type=Path, help="file for the figures (JSON)")

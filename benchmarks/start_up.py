@@ -22,6 +22,7 @@ from typing import Final
 from benchmarks.cached_weights import cached_folder
 from benchmarks.host_memory import host_bytes
 from benchmarks.started_service import Memory, started
+from tools.process import end_on_signals
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.models.chatterbox.layout import LAYOUTS
 
@@ -260,6 +261,7 @@ INNER: Final = {"_read": _read, "_arenas": _arenas}
 
 def main() -> int:
     """Run the parts, or one within a process of its own."""
+    end_on_signals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="synthetic", help="a folder or synthetic[:tiny], which is made if need be")
     parser.add_argument("--model", type=ChatterboxModel, default=ChatterboxModel.ENGLISH)

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
+HEADER_TABLE_SIZE: Final = 1
 INITIAL_WINDOW_SIZE: Final = 4
 MOST_WINDOW: Final = (1 << 31) - 1
 FIRST_WINDOW: Final = 65_535
@@ -88,9 +89,10 @@ class Line:
         self._parts: dict[int, bytes] = {}
         self._next = 1
         self._unread = b""
-        windows = struct.pack("!HI", INITIAL_WINDOW_SIZE, MOST_WINDOW)
+        # Without a table, headers come as they are, and can be read without what came before them.
+        settings = struct.pack("!HIHI", HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, MOST_WINDOW)
         more = struct.pack("!I", MOST_WINDOW - FIRST_WINDOW)
-        self.socket.sendall(PREFACE + _frame(SETTINGS, 0, 0, windows) + _frame(WINDOW_UPDATE, 0, 0, more))
+        self.socket.sendall(PREFACE + _frame(SETTINGS, 0, 0, settings) + _frame(WINDOW_UPDATE, 0, 0, more))
 
     def __repr__(self) -> str:
         return f"<Line {len(self._calls)} calls>"

@@ -55,6 +55,10 @@ def shortfall(tally: Tally, sessions: int) -> str:
         return f"rejected: {', '.join(sorted(tally.rejects))}"
     if tally.failures:
         return f"failed: {', '.join(sorted(tally.failures))}"
+    if tally.refusals:
+        return f"refused in mid-session: {', '.join(sorted(tally.refusals))}"
+    if tally.findings:
+        return f"{len(tally.findings)} x what must never be, such as: {tally.findings[0]}"
     if tally.underrun.count:
         at = max((each["offset_seconds"] for each in tally.underruns), default=0.0)
         longest_ms = 1e3 * tally.underrun.max_seconds

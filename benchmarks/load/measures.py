@@ -75,20 +75,36 @@ async def first_audio(desk: Desk, service: Served) -> Measured:
     many = await desk.ran(
         f"{desk.beside} sessions", service, sessions=desk.beside, within_seconds=within, manner=manner
     )
+    for ran, sessions in ((alone, 1), (many, desk.beside)):
+        _check_heard(ran, sessions)
     one, among = alone.tally.first_audio.figures(), many.tally.first_audio.figures()
     spread = (
         f"p50 {among.p50_ms:.0f}, p99 {among.p99_ms:.0f} ms of {among.count}; {many.tally.underrun.count} underruns"
     )
     both = f"p50 {among.p50_ms:.0f} ms against {one.p50_ms:.0f} alone, of {one.count}"
-    ratio = among.p50_ms / one.p50_ms if one.p50_ms else 0.0
+    ratio = among.p50_ms / one.p50_ms
     rows = dict([row("first_audio_p95_ms_32", among.p95_ms, spread), row("first_audio_ratio_32", ratio, both)])
     return rows, {"alone": alone.tally.fields(), "among": many.tally.fields()}
+
+
+def _check_heard(ran: Ran, sessions: int) -> None:
+    """Raise unless so many sessions were in at once, all of them were heard, and nothing went wrong."""
+    tally = ran.tally
+    wrong = [*tally.findings[:1], *tally.rejects, *tally.failures, *tally.refusals]
+    if tally.most_open < sessions:
+        wrong.append(f"only {tally.most_open} of {sessions} sessions were there at once")
+    if not tally.first_audio.count:
+        wrong.append("nobody heard anything")
+    if wrong:
+        raise RuntimeError(f"first audio was not measured: {'; '.join(wrong)}")
 
 
 async def throughput(desk: Desk, service: Served) -> Measured:
     """Measure how much faster than speech whole texts are read, nobody else being there."""
     manner = replace(desk.plan.manner, words=LONG_WORDS, is_paced=False)
     ran = await desk.ran("bulk", service, sessions=0, readers=desk.plan.readers or BESIDE, manner=manner)
+    if wrong := [*ran.tally.findings[:1], *ran.tally.rejects, *ran.tally.failures]:
+        raise RuntimeError(f"offline throughput was not measured: {'; '.join(wrong)}")
     words = f"{ran.plan.readers} readers, {ran.tally.counts['bulk texts']} texts of about {LONG_WORDS:.0f} words"
     name = f"throughput_x_{family(service.model)}"
     return dict([row(name, ran.bulk_times_real_time, words)]), {"tally": ran.tally.fields()}
@@ -122,10 +138,13 @@ async def rejects(desk: Desk, service: Served, places: int = PLACES) -> Measured
     )
     if "p99_ms" not in found:
         raise RuntimeError("the service was never full, so that nobody was refused")
+    if found["ended_otherwise"]:
+        raise RuntimeError(f"{found['ended_otherwise']} calls ended otherwise than refused")
     heard, late = ran.tally.reject.figures(), ran.tally.own_delay.figures()
     without = ran.tally.counts["rejects without RetryInfo"]
     words = (
-        f"p50 {found['p50_ms']:.1f} ms of {found['count']}, bare gRPC p99 {found['bare_grpc']['p99_ms']:.1f}; by "
+        f"p50 {found['p50_ms']:.1f} ms of {found['count']}, {found['not_refused']} were not refused, "
+        f"bare gRPC p99 {found['bare_grpc']['p99_ms']:.1f}; by "
         f"a client with gRPC p99 {heard.p99_ms:.1f}, whose loop was {late.p99_ms:.1f} late; "
         f"{without} without RetryInfo; load average {found['load_average']:.1f}"
     )

@@ -123,12 +123,14 @@ def test_rows_are_merged_into_what_other_runs_found(tmp_path: Path) -> None:
 
 def test_run_falls_short_by_a_reject_a_failure_an_underrun_or_a_late_first_audio() -> None:
     """Only a run in which all began, and nobody missed or waited for anything, was real time."""
-    fine, rejected, failed, slow = (Tally(seconds=1.0) for _ in range(4))
-    for tally in (fine, rejected, failed, slow):
+    fine, rejected, failed, slow, silent, refused = (Tally(seconds=1.0) for _ in range(6))
+    for tally in (fine, rejected, failed, slow, silent, refused):
         tally.opened()
         tally.first_audio.add(0.1)
     rejected.rejected("AT_CAPACITY", 0.01, retry_after_seconds=1.0)
     failed.failures["ENGINE_FAULT"] += 1
+    silent.finding("session 3 heard nothing for 60 s")
+    refused.refusals["BAD_CONFIG"] += 1
     for _ in range(3):
         slow.first_audio.add(5.0)
 
@@ -137,6 +139,8 @@ def test_run_falls_short_by_a_reject_a_failure_an_underrun_or_a_late_first_audio
     assert "rejected: AT_CAPACITY" == shortfall(rejected, 1)
     assert "failed: ENGINE_FAULT" == shortfall(failed, 1)
     assert "first audio" in shortfall(slow, 1)
+    assert "heard nothing for 60 s" in shortfall(silent, 1)
+    assert "refused in mid-session: BAD_CONFIG" == shortfall(refused, 1)
 
 
 def test_timeline_is_bounded_and_is_drawn(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from benchmarks.refusals import planned_refusals, refused_seconds
+from benchmarks.refusals import ended_otherwise, planned_refusals, refused_seconds
 from benchmarks.wire_client import Call, Came, PlannedCall, carried_out, lag_seconds
 
 LONG = bytes(range(256)) * 300
@@ -71,15 +71,26 @@ async def test_refusal_is_an_end_without_a_message() -> None:
 
     assert end is not None
     assert b"there is no room" in end.data
-    assert 1 == len(refused_seconds(calls))
+    assert (1, 0) == (len(refused_seconds(calls)), ended_otherwise(calls))
 
 
-@pytest.mark.parametrize("messages", [[], [Came(data=b"", arrived_at=1.0, read_at=1.0)]])
-def test_call_that_was_told_something_was_not_refused(messages: list[Came]) -> None:
-    """Who waits in the queue is told so, and who is let in hears of the session."""
-    call = Call(due_at=0.0, sent_at=1.0, messages=messages, end=Came(data=b"", arrived_at=1.5, read_at=2.0))
+@pytest.mark.parametrize(
+    ("messages", "end", "refused", "otherwise"),
+    [
+        pytest.param([], b"grpc-status\x018", [0.5], 0, id="full"),
+        pytest.param([Came(data=b"", arrived_at=1.0, read_at=1.0)], b"grpc-status\x018", [], 0, id="waited in vain"),
+        pytest.param([], b"grpc-status\x0214", [], 1, id="unavailable"),
+        pytest.param([], b"grpc-status\x010", [], 1, id="ended well, without a word"),
+        pytest.param([], b"", [], 1, id="reset"),
+    ],
+)
+def test_only_who_is_told_at_once_that_it_is_full_was_refused(
+    messages: list[Came], end: bytes, refused: list[float], otherwise: int
+) -> None:
+    """Who waits in the queue is told so, who is let in hears of the session, and who meets a fault hears of that."""
+    call = Call(due_at=0.0, sent_at=1.0, messages=messages, end=Came(data=end, arrived_at=1.5, read_at=2.0))
 
-    assert ([] if messages else [0.5]) == refused_seconds([call])
+    assert (refused, otherwise) == (refused_seconds([call]), ended_otherwise([call]))
 
 
 def test_planned_refusals_keep_to_their_time_and_lines() -> None:
