@@ -1,6 +1,7 @@
 """The spare process: what it imports, when it must not be copied, and that it leaves nothing behind."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -46,6 +47,7 @@ async def test_spare_with_a_lasting_thread_is_not_copied(spare: SpareProcess) ->
     async with asyncio.timeout(60):
         while not spare.prepared:  # noqa: ASYNC110  # It tells the log alone.
             await asyncio.sleep(0.01)
+    gc.collect()
     before = descriptors("self")
     with socket.socket() as lock, socket.socket() as shelf:
         lent = LentDescriptors(lock=lock.fileno(), shelf=shelf.fileno())
@@ -53,7 +55,7 @@ async def test_spare_with_a_lasting_thread_is_not_copied(spare: SpareProcess) ->
             await spare.engine(lent, within_seconds=60)
 
     assert not spare.is_there
-    assert before - 1 == descriptors("self")
+    assert before - 1 >= descriptors("self")
 
 
 async def test_spare_that_was_killed_says_so_and_is_seen_off() -> None:
