@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.fakes.fake_cuda_driver import FakeCudaDriver
 from tests.fakes.fake_recorder import FakeRecorder
 from tests.fakes.paced_stage import FLOW_SHAPES, WINDOWS
 from tests.fakes.tiny_chatterbox import TinyChatterbox
-from tests.fakes.tiny_stage import Listener
+from tests.fakes.tiny_stage import Listener, end_stage
 from tests.fakes.torch_networks import DEVICE_TIERS, NoMemory
 from tts_service.engine import Engine
 from tts_service.loops import Pace
@@ -156,9 +156,4 @@ async def arena_company(
         running += [asyncio.create_task(each.renderer.run()) for each in heard]
         yield stage, heard
     finally:
-        for task in running:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        await asyncio.to_thread(stage.workers.close)
-        await asyncio.to_thread(stage.residency.close)
+        await end_stage(stage, running)

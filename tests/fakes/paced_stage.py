@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from tests.fakes.device_figures import ENGLISH, TURBO
 from tests.fakes.tiny_chatterbox import TinyChatterbox
-from tests.fakes.tiny_stage import TIMEOUT_SECONDS, Listener
+from tests.fakes.tiny_stage import TIMEOUT_SECONDS, Listener, end_stage
 from tts_service.engine import Engine
 from tts_service.loops import Pace
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
@@ -138,9 +138,4 @@ async def paced_stage(tiny: CapturedTiny, *, listeners: int = 1) -> AsyncIterato
     try:
         yield stage, heard
     finally:
-        for task in running:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        await asyncio.to_thread(stage.workers.close)
-        await asyncio.to_thread(stage.residency.close)
+        await end_stage(stage, running)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from typing import Any
 
 from tests.fakes.fake_modules import FakeModules
 from tests.fakes.fake_watermarker import PlainEncoder
@@ -130,6 +131,16 @@ def _watermark() -> ModuleSpec:
     return ModuleSpec(name=WATERMARK_ENCODER, load=PlainEncoder, home_bytes=SIZES[WATERMARK_ENCODER])
 
 
+async def end_stage(stage: Any, running: Sequence["asyncio.Task[None]"]) -> None:
+    """End sessions' renderers, then the threads of their engine, then its modules."""
+    for task in running:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    await asyncio.to_thread(stage.workers.close)
+    await asyncio.to_thread(stage.residency.close)
+
+
 @asynccontextmanager
 async def tiny_stage(
     chatterbox: TinyChatterbox, *, budget_bytes: int | None = None, workers: int = 2, listeners: int = 1
@@ -142,9 +153,4 @@ async def tiny_stage(
     try:
         yield stage, heard
     finally:
-        for task in running:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        await asyncio.to_thread(stage.workers.close)
-        await asyncio.to_thread(stage.residency.close)
+        await end_stage(stage, running)
