@@ -137,7 +137,9 @@ class Caller:
             delay_seconds=self._manner.delay_seconds,
         )
         words = self._texts.utterance()
-        self._listening.begin(heard, self._recordings.begin(self._number, utterance_id, words))
+        is_comparable = self._manner.is_comparable(self._number)
+        recording = self._recordings.begin(self._number, utterance_id, words) if is_comparable else None
+        self._listening.begin(heard, recording)
         try:
             await self._take_turn(self._planned(heard, words))
         finally:

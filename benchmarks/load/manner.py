@@ -24,7 +24,8 @@ class Manner:
 
     `tokens_per_second` 0: texts come whole. `turns`: utterances of a session, each heard out, then `think_seconds` of
     silence, drawn from an exponential distribution. `report_seconds` 0: playback is not reported. `barge_in_share` of
-    the utterances are interrupted at a random position. `ahead_seconds` None: the service's own lead.
+    the utterances are interrupted at a random position. `ahead_seconds` None: the service's own lead. Every so-many-th
+    session asks to be `reproducible`, which costs the others time; 0: none does.
     """
 
     seed: int = 1
@@ -43,10 +44,19 @@ class Manner:
     delay_seconds: float = 0.0
     max_segment_tokens: int = 0
     is_paced: bool = True
+    reproducible_every: int = 0
 
     def encoding(self, session: int) -> str:
         """Return how a session's audio is coded: by turns."""
         return self.encodings[session % len(self.encodings)]
+
+    def is_reproducible(self, session: int) -> bool:
+        """Return whether a session asks that nothing of it is computed together with others'."""
+        return self.reproducible_every > 0 and session % self.reproducible_every == 0
+
+    def is_comparable(self, session: int) -> bool:
+        """Return whether a session may be compared with itself alone: where some ask for it, only they may."""
+        return self.reproducible_every == 0 or self.is_reproducible(session)
 
     def session_seed(self, session: int) -> int:
         """Return the seed of a session's speech; no two of a run have the same."""
@@ -70,6 +80,8 @@ class Manner:
             pacing=pb.PACING_REALTIME if is_paced else pb.PACING_NONE,
         )
         request.config.max_buffer_delay.FromNanoseconds(0)
+        if self.is_reproducible(session):
+            request.config.reproducible = True
         if self.ahead_seconds is not None:
             request.config.max_audio_ahead.FromNanoseconds(round(1e9 * self.ahead_seconds))
         return request

@@ -88,6 +88,9 @@ def _add_manner(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--report-seconds", type=float, default=plain.report_seconds, help="between reports of playback")
     group.add_argument("--ahead-seconds", type=float, help="of audio that may be ahead of playback")
     group.add_argument("--delay-seconds", type=float, default=0.0, help="that a player waits after the first audio")
+    group.add_argument(
+        "--reproducible-every", type=int, default=0, help="so-many-th session asks for the same bytes always; 0: none"
+    )
     group.add_argument("--max-segment-tokens", type=int, default=0, help="that a segment may have")
 
 
@@ -154,6 +157,7 @@ def _manner(options: argparse.Namespace) -> Manner:
         ahead_seconds=options.ahead_seconds,
         delay_seconds=options.delay_seconds,
         max_segment_tokens=options.max_segment_tokens,
+        reproducible_every=options.reproducible_every,
     )
 
 

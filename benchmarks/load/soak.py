@@ -12,6 +12,7 @@ from benchmarks.load.leaks import Standing, settled, stand
 from benchmarks.load.load_run import Plan, Ran, Tell, beside, run_load
 from benchmarks.load.manner import ENCODINGS
 from benchmarks.load.misbehaviour import MISBEHAVIOURS
+from benchmarks.load.rows import BUILTIN, family
 from benchmarks.load.run_end import RunEnd
 from benchmarks.load.served import Asked, Served, served
 from benchmarks.load.squeeze import Neighbour, Squeezed, neighbour
@@ -21,6 +22,9 @@ WARM_SECONDS: Final = 6.0
 
 EXPECTED_FAILURES: Final = frozenset({"AT_CAPACITY", "bulk AT_CAPACITY", "DEVICE_MEMORY", "bulk DEVICE_MEMORY"})
 """A service that is asked for too much may say so."""
+
+REPRODUCIBLE_EVERY: Final = 5
+"""Of the sessions of a model whose sessions share work: those are compared. No divisor of the number of encodings."""
 
 GROWTH_JUDGED_SECONDS: Final = 300.0
 GROWTH_MIB_MOST: Final = 64.0
@@ -51,12 +55,22 @@ class Soaked:
 
 
 def soaking(plan: Plan) -> Plan:
-    """Return a plan with everything in it that is not yet: interruptions, arrivals, bulk, all who misbehave."""
+    """Return a plan with everything in it that is not yet: interruptions, arrivals, bulk, all who misbehave.
+
+    What sessions compute together differs in its last bits, and so in what is said, from what one computes alone. So
+    some of them ask to be reproducible, and it is their bytes that must be the same.
+    """
     manner = plan.manner
     encodings = manner.encodings if len(manner.encodings) > 1 else tuple(ENCODINGS)
+    every = manner.reproducible_every or (0 if family(manner.model) == BUILTIN else REPRODUCIBLE_EVERY)
     return replace(
         plan,
-        manner=replace(manner, encodings=encodings, barge_in_share=manner.barge_in_share or 0.3),
+        manner=replace(
+            manner,
+            encodings=encodings,
+            barge_in_share=manner.barge_in_share or 0.3,
+            reproducible_every=every,
+        ),
         rate_per_second=plan.rate_per_second or 0.2,
         readers=plan.readers or 1,
         checked=plan.checked or 20,

@@ -12,10 +12,13 @@ from benchmarks.load.alone import Bound, Comparison, compared
 from benchmarks.load.capacity import shortfall
 from benchmarks.load.leaks import Standing, leaks
 from benchmarks.load.load_plot import draw
+from benchmarks.load.load_run import Plan
+from benchmarks.load.manner import ENCODINGS, Manner
 from benchmarks.load.options import parser, plan_of
 from benchmarks.load.recordings import Recording, Recordings
 from benchmarks.load.rows import merge, row
 from benchmarks.load.served import check_loopback
+from benchmarks.load.soak import soaking
 from benchmarks.load.tally import Tally
 
 TONE = (8_000 * np.sin(np.arange(4_000) / 20)).astype("<i2").tobytes()
@@ -53,6 +56,18 @@ def test_audio_of_another_stream_is_found(encoding: str) -> None:
 
     assert not judged(mixed, TONE, encoding=encoding).is_met
     assert not judged(mixed, TONE, encoding=encoding, error=0.01).is_met
+
+
+def test_soak_compares_those_who_share_no_work_where_work_is_shared() -> None:
+    """With the built-in voice that is everybody; with a network, who asked for it, in every encoding."""
+    builtin = soaking(Plan(seconds=1.0, manner=Manner(model="builtin-female"))).manner
+    english = soaking(Plan(seconds=1.0, manner=Manner(model="english"))).manner
+    compared_ones = [each for each in range(60) if english.is_comparable(each)]
+
+    assert all(builtin.is_comparable(each) and not builtin.is_reproducible(each) for each in range(60))
+    assert 0 < len(compared_ones) < 30
+    assert set(ENCODINGS) == {english.encoding(each) for each in compared_ones}
+    assert compared_ones == [each for each in range(60) if english.first_message(each).config.reproducible]
 
 
 def test_rounding_is_borne_within_the_bound_and_only_there() -> None:
