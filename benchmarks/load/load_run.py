@@ -65,14 +65,14 @@ class Ran:
 
 async def run_load(served: Served, plan: Plan, *, tell: Tell, stop_when: Callable[[Tally], str] | None = None) -> Ran:
     """Run a plan to its end, or until `stop_when` gives a reason."""
-    run_end = RunEnd(seconds=plan.seconds)
-    tally = Tally(seconds=plan.seconds)
     recordings = Recordings(plan.checked, random.Random(plan.manner.seed))  # noqa: S311  # A sample, no secret.
     watch = None if served.pid is None else ProcessWatch(served.pid)
     async with lines_to(served.address, connections=plan.connections) as lines:
-        crowd = Crowd(lines, plan.manner, tally=tally, run_end=run_end, recordings=recordings)
-        bulk = Bulk(lines, plan.manner, tally=tally, run_end=run_end)
         with _without_long_collections():
+            # The clock starts with the load: connecting and tidying up may take a second of a busy machine.
+            run_end, tally = RunEnd(seconds=plan.seconds), Tally(seconds=plan.seconds)
+            crowd = Crowd(lines, plan.manner, tally=tally, run_end=run_end, recordings=recordings)
+            bulk = Bulk(lines, plan.manner, tally=tally, run_end=run_end)
             async with beside(_watchers(tally, run_end, watch, tell, stop_when)):
                 scene = _scene(served, plan, tally, run_end)
                 await asyncio.gather(

@@ -47,7 +47,7 @@ async def test_sessions_are_held_heard_and_found_to_be_themselves(both: Both) ->
 async def test_arrivals_that_find_no_room_are_late_and_counted(both: Both) -> None:
     """With room for one, who speaks longer than the run is, those who come meanwhile wait and are not forgotten."""
     manner = Manner(words=60.0, turns=1)
-    ran = await put(both, manner, sessions=0, rate_per_second=6.0, arrivals=Arrivals.EVEN, most=1)
+    ran = await put(both, manner, sessions=0, rate_per_second=20.0, arrivals=Arrivals.EVEN, most=1)
     counts = ran.tally.counts
 
     assert counts["arrivals that never began"] >= 10
