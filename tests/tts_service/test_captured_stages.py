@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from tests.fakes.tiny_chatterbox import TinyChatterbox
+from tts_service.errors import Reason, ServiceError
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
+from tts_service.models.chatterbox.t3_network import T3
 from tts_service.models.watermark_catalog import watermark_catalog
 from tts_service.speech.captured.graphs import EagerGraphs
+from tts_service.speech.captured.t3_captured import CapturedT3
 from tts_service.speech.captured.token_pages import KeyValuePages, PageShape, TensorPages
 from tts_service.speech.captured_stages import CapturedStages, StageMemory
 from tts_service.speech.mel import MelState
@@ -116,3 +119,42 @@ def test_captures_come_in_the_lane_of_their_stage() -> None:
 
     assert [Lane.TOKENS, Lane.SOUND, Lane.SOUND, Lane.SOUND] == [step.lane for step in steps]
     assert all(len(step.modules) == 2 for step in steps)
+
+
+@pytest.mark.parametrize("model", ChatterboxModel)
+def test_rehearsal_reads_a_prompt_and_leaves_nothing(
+    shared_folder: Path, model: ChatterboxModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the captures that it needs, its tokens are made, and slot and pages are free again."""
+    read = list[int]()
+    begin = CapturedT3.begin
+
+    def noted(captured: CapturedT3, t3: Any, embeddings: torch.Tensor, **others: Any) -> Any:
+        slot = begin(captured, t3, embeddings, **others)
+        read.append(slot.index)
+        return slot
+
+    monkeypatch.setattr(CapturedT3, "begin", noted)
+    tiny = prepared(shared_folder, model)
+    bursts = tiny.speech.stages.bursts
+
+    assert 1 == len(read)
+    assert bursts is not None
+    assert (2, 0) == (bursts.free, bursts.under_way)
+
+
+def test_rehearsal_fails_where_the_network_computes_no_numbers(shared_folder: Path) -> None:
+    """A start tells of damaged weights, not the first caller."""
+    tiny = TinyChatterbox(
+        shared_folder, ChatterboxModel.ENGLISH, stages=CapturedStages(ChatterboxModel.ENGLISH, stage_memory(), slots=2)
+    )
+    tiny.modules |= {TOKEN_SCRATCH: None}
+    with torch.no_grad():
+        tiny.modules[T3].speech_head.weight.fill_(torch.nan)
+    capture, rehearse = (step for step in tiny.speech.prepare_steps() if step.lane is Lane.TOKENS)
+    capture.run({name: tiny.modules[name] for name in capture.modules})
+
+    with pytest.raises(ServiceError) as caught:
+        rehearse.run({name: tiny.modules[name] for name in rehearse.modules})
+
+    assert Reason.ENGINE_FAULT is caught.value.reason

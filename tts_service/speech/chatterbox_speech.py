@@ -7,7 +7,7 @@ Rules
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 
@@ -15,15 +15,19 @@ from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.speech.chatterbox_segment import ChatterboxSegment
 from tts_service.speech.made_once import MadeOnce
 from tts_service.speech.mel_chunks import ChunkSchedule, chunk_tokens, tail_tokens
+from tts_service.speech.rehearsal import SENTENCE, rehearse_tokens
 from tts_service.speech.sampling import Sampling, default_sampling, settings_of
 from tts_service.speech.segment_setting import SegmentSetting
 from tts_service.speech.session_config import SessionConfig, SettingValues
-from tts_service.speech.speech_model import MarkStream, PrepareStep
+from tts_service.speech.speech_model import Lane, MarkStream, Modules, PrepareStep
 from tts_service.speech.speech_tokens import check_voice
 from tts_service.speech.stages import EagerStages, Stages
 from tts_service.speech.text_tokens import TextVocabulary, text_tokens
 from tts_service.speech.voice_conditionals import VoiceConditionals
 from tts_service.types import Segment
+
+_REHEARSED_LANGUAGE: Final = "en"
+"""Every model speaks it, and no other package is needed for it."""
 
 
 class Voices(Protocol):
@@ -65,8 +69,9 @@ class ChatterboxSpeech:
         self._vocabulary = vocabulary
 
     def prepare_steps(self) -> Sequence[PrepareStep]:
-        """Return what its stages want done before the first utterance."""
-        return self.stages.prepare_steps()
+        """Return what its stages want done before the first utterance, and a rehearsal where they are prepared at all."""
+        steps = self.stages.prepare_steps()
+        return (*steps, self._rehearsal()) if steps else ()
 
     def utterance(self, config: SessionConfig) -> "ChatterboxUtterance":
         """Begin an utterance; it keeps its voice, whatever becomes of that. Raises CallerError VOICE_NOT_FOUND."""
@@ -94,6 +99,14 @@ class ChatterboxSpeech:
             language=language,
             vocabulary=self._vocabulary,
         )
+
+    def _rehearsal(self) -> PrepareStep:
+        def rehearse(leased: Modules) -> None:
+            text = self.text(Segment(text=SENTENCE, text_start=0, text_end=len(SENTENCE)), _REHEARSED_LANGUAGE)
+            rehearse_tokens(self.stages, self.model, text, leased)
+
+        modules = self.stages.modules.tokens
+        return PrepareStep(name="reading a first prompt", lane=Lane.TOKENS, modules=modules, run=rehearse)
 
     def __repr__(self) -> str:
         return f"<ChatterboxSpeech {self.model} on {self.device}>"
