@@ -103,6 +103,7 @@ class Crowd:
             restore_timeout_seconds=20.0,
             spans=self.spans,
             on_step=self.words.stepped,
+            on_run=self.words.ran,
             pace=Pace(figures=H100_TURBO if turbo else H100_ENGLISH),
         )
         self.audio_pieces = 0

@@ -25,6 +25,7 @@ from tts_service.engine_seam import Emit, SpeechEngine
 from tts_service.late_counts import LateCounts
 from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
+from tts_service.scheduling.utilisation import Part
 from tts_service.speech.encoded_audio import AudioEncoder, CarriedAudio
 from tts_service.speech.rendering import (
     AudioFinished,
@@ -122,6 +123,9 @@ class _Ears:
         """Let it pass."""
 
     def stepped(self, modules: frozenset[ModuleName], seconds: float) -> None:
+        """Let it pass."""
+
+    def ran(self, part: Part, seconds: float, expected_seconds: float) -> None:
         """Let it pass."""
 
     def moved(self, move: Move, moved_bytes: int, seconds: float) -> None:

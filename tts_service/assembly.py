@@ -12,6 +12,7 @@ from tts_service.engine_parts import EngineParts
 from tts_service.errors import ServiceError
 from tts_service.loops import Pace
 from tts_service.machine import free_memory_of, mover_for, tiers_of
+from tts_service.measured_costs import OnRun
 from tts_service.models.chatterbox.chatterbox_model import ChatterboxModel
 from tts_service.renderer import LocalSpeech
 from tts_service.residency.arena_weights import ArenaWeights
@@ -102,6 +103,7 @@ def engine_of(
     spans: SpanLog = NO_SPANS,
     *,
     on_step: OnStep = lambda _modules, _seconds: None,
+    on_run: OnRun = lambda _part, _seconds, _expected_seconds: None,
 ) -> Engine:
     """Return what runs the steps of speech, and keeps them in `spans`."""
     return Engine(
@@ -112,6 +114,7 @@ def engine_of(
         prefetches=config.residency.prefetch,
         spans=spans,
         on_step=on_step,
+        on_run=on_run,
         pace=pace_for(parts, config.residency),
     )
 

@@ -21,7 +21,7 @@ from tts_service.lane_loop import LaneLoop, LoopParts
 from tts_service.late_steps import LateSteps
 from tts_service.listening import Place
 from tts_service.loops import Pace, lane_loops
-from tts_service.measured_costs import MeasuredCosts
+from tts_service.measured_costs import MeasuredCosts, OnRun
 from tts_service.residency.growth import RoomWantedError
 from tts_service.residency.manager import ResidencyManager
 from tts_service.spans import NO_SPANS, SpanLog
@@ -75,6 +75,7 @@ class Engine:
         prefetches: bool = True,
         spans: SpanLog = NO_SPANS,
         on_step: OnStep = lambda _modules, _seconds: None,
+        on_run: OnRun = lambda _part, _seconds, _expected_seconds: None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -94,7 +95,7 @@ class Engine:
                 workers=workers,
                 residency=residency,
                 lend=self._lent,
-                costs=MeasuredCosts(pace.figures, clock),
+                costs=MeasuredCosts(pace.figures, clock, on_run=on_run),
                 spans=spans,
                 on_step=on_step,
                 promise=pace.promise,

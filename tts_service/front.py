@@ -44,6 +44,7 @@ from tts_service.metrics import Metrics
 from tts_service.process_settings import freeze_imports
 from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
+from tts_service.scheduling.utilisation import Part
 from tts_service.server import SpeechServer, watch_activity
 from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
@@ -222,6 +223,11 @@ class Front:
         self._metrics.speech.stepped(modules, seconds)
         if self._load is not None:
             self._load.stepped(modules, seconds)
+
+    def ran(self, part: Part, seconds: float, expected_seconds: float) -> None:
+        """Count a part's runs."""
+        if self._load is not None:
+            self._load.ran(part, seconds, expected_seconds)
 
     def moved(self, move: Move, moved_bytes: int, seconds: float) -> None:
         """Count a move."""

@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tts_service.scheduling.costs import Costs, Figures, expected, observed
+from tts_service.scheduling.costs import CLIPPED, Costs, Figures, expected, observed
+from tts_service.scheduling.utilisation import Part
 from tts_service.scheduling.work import Work
 from tts_service.speech.speech_model import Lane
 
 _OTHER: Final = {Lane.TOKENS: Lane.SOUND, Lane.SOUND: Lane.TOKENS}
+_FOR_TOKENS: Final = frozenset({Work.PROMPT, Work.TOKEN})
+
+OnRun = Callable[[Part, float, float], object]
+"""Hears of a run: its part of the service, its seconds (an odd one cut short), and its seconds by the figures."""
 
 
 @dataclass(slots=True)
@@ -24,10 +29,18 @@ class Measured:
 
 
 class MeasuredCosts:
-    """Costs that grow truer, and who works when."""
+    """Costs that grow truer, and who works when; `on_run` hears of each run in its lane's thread."""
 
-    def __init__(self, figures: Figures, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        figures: Figures,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        on_run: OnRun = lambda _part, _seconds, _expected_seconds: None,
+    ) -> None:
         self.costs = Costs(figures=figures)
+        self._figures = Costs(figures=figures)
+        self._on_run = on_run
         self._clock = clock
         self._lock = threading.Lock()
         self._busy_since: dict[Lane, float] = {}
@@ -67,6 +80,11 @@ class MeasuredCosts:
             for (work, size, _), seconds in zip(parts, each, strict=True):
                 costs = observed(costs, work, size, seconds * wrong_by, beside=measured.beside)
             self.costs = costs
+        part = Part.TOKENS if parts[0][0] in _FOR_TOKENS else Part.SOUND
+        by_figures = sum(
+            expected(self._figures, work, size, beside=measured.beside) * times for work, size, times in parts
+        )
+        self._on_run(part, min(measured.seconds, CLIPPED * all_seconds), by_figures)
 
     def _busy(self, lane: Lane, now: float) -> float:
         since = self._busy_since.get(lane)

@@ -146,7 +146,7 @@ class Service:
             speech.stepped(modules, seconds)
             load.stepped(modules, seconds)
 
-        engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=stepped)
+        engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=stepped, on_run=load.ran)
         self._metrics.watch_late(lambda: engine.late.counts)
         await run_loading(lambda: engine.prepare(progress.stage), stop=stop, progress=progress)
         progress.over()

@@ -13,6 +13,7 @@ from tts_service.scheduling.utilisation import (
     Company,
     Machine,
     Part,
+    Runs,
     Seen,
     Utilisation,
     demand,
@@ -121,6 +122,40 @@ def test_measured_cost_replaces_the_figures(wrong_by: float) -> None:
 
     assert pytest.approx(wrong_by, rel=0.15) == known.corrections[Part.SOUND].factor
     assert pytest.approx(10 * cost, rel=0.15) == standing(known, Company(paced=10)).load
+
+
+def test_part_that_tells_of_its_runs_is_not_judged_by_its_share_of_the_time() -> None:
+    """A lane that is busy all the time with few, because it waits for nobody, has room for many all the same."""
+    device = on_device(H100_ENGLISH, Together(segments=32, chunks=8), Usage())
+    known = NOBODY
+    for _ in range(30):
+        seen = Seen(
+            busy_seconds={Part.TOKENS: 0.9, Part.SOUND: 0.8},
+            runs={part: Runs(seconds=0.6, expected_seconds=0.5) for part in (Part.TOKENS, Part.SOUND)},
+            audio_seconds=8.0,
+            paced_seconds=8.0,
+            sessions=8,
+        )
+        known = measured(known, seen, device, known.at + 1.0)
+    by_figures = shares(NOBODY, device, 8.0)
+
+    assert {Part.TOKENS, Part.SOUND} == known.by_runs
+    for part in (Part.TOKENS, Part.SOUND):
+        assert pytest.approx(1.2, rel=0.05) == known.corrections[part].factor
+        assert pytest.approx(1.2 * by_figures[part], rel=0.05) == shares(known, device, 8.0)[part]
+    assert standing(known, Company(paced=8), device).load < 0.3
+
+
+def test_audio_that_was_made_earlier_does_not_make_runs_seem_cheap() -> None:
+    """While what is there already is sent, a part that tells of its runs has none to tell of: it learns nothing."""
+    device = on_device(H100_ENGLISH, Together(segments=32, chunks=8), Usage())
+    told = Seen(runs={Part.SOUND: Runs(seconds=2.0, expected_seconds=1.0)}, audio_seconds=8.0)
+    known = measured(NOBODY, told, device, 1.0)
+    factor = known.corrections[Part.SOUND].factor
+    later = measured(known, Seen(audio_seconds=100.0), device, 2.0)
+
+    assert factor == later.corrections[Part.SOUND].factor
+    assert factor > 1.5
 
 
 def test_idle_service_learns_nothing() -> None:

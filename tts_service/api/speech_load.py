@@ -12,6 +12,7 @@ from tts_service.scheduling.utilisation import (
     Company,
     Machine,
     Part,
+    Runs,
     Seen,
     Utilisation,
     joined,
@@ -51,6 +52,7 @@ class SpeechLoad:
         self._cpu_seconds: float | None = None
         self._lock = threading.Lock()
         self._busy_seconds: defaultdict[Part, float] = defaultdict(float)
+        self._runs: dict[Part, Runs] = {}
         self._audio_seconds = self._paced_seconds = 0.0
         self._gaps = 0
         self._known = Utilisation(at=clock())
@@ -62,6 +64,14 @@ class SpeechLoad:
         part = Part.TOKENS if T3 in modules and Part.TOKENS in self._threads else Part.SOUND
         with self._lock:
             self._busy_seconds[part] += seconds / self._threads[part]
+
+    def ran(self, part: Part, seconds: float, expected_seconds: float) -> None:
+        """Count a part's runs: what they took, and what they take by the figures. From any thread."""
+        with self._lock:
+            before = self._runs.get(part, Runs())
+            self._runs[part] = Runs(
+                seconds=before.seconds + seconds, expected_seconds=before.expected_seconds + expected_seconds
+            )
 
     def said(self, message: protocol.ServerMessage, config: SessionConfig) -> None:
         """Count what is told a client."""
@@ -104,12 +114,14 @@ class SpeechLoad:
         """Take in what was measured since the last time, in the event loop, with so many interactive sessions open."""
         with self._lock:
             busy, self._busy_seconds = self._busy_seconds, defaultdict(float)
+            runs, self._runs = self._runs, {}
         cpu_seconds = self._cpu_clock()
         if self._cpu_seconds is not None:
             busy[Part.FRONT] = cpu_seconds - self._cpu_seconds
         self._cpu_seconds = cpu_seconds
         seen = Seen(
             busy_seconds=busy,
+            runs=runs,
             audio_seconds=self._audio_seconds,
             paced_seconds=self._paced_seconds,
             gaps=self._gaps,

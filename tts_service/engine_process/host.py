@@ -158,7 +158,9 @@ class EngineHost:
         self._stack.callback(residency.close)
         await run_loading(residency.start, stop=self._stop, progress=progress)
         warn_of_budget(residency, parts)
-        engine = engine_of(self._config, parts, residency, workers, self._spans, on_step=words.stepped)
+        engine = engine_of(
+            self._config, parts, residency, workers, self._spans, on_step=words.stepped, on_run=words.ran
+        )
         await run_loading(lambda: engine.prepare(progress.stage), stop=self._stop, progress=progress)
         progress.over()
         voices = self._open(engine, parts, speech_parts(self._config, parts, engine, executors))

@@ -1,18 +1,20 @@
 """What the engine's process tells of itself without being asked: that it lives, its steps, moves, modules and voices.
 
-Steps and moves happen in other threads; they are collected here, and said with the next pulse.
+Steps, runs and moves happen in other threads; they are collected here, and said with the next pulse.
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tts_service.engine_process.messages import Moved, Pulse, Reported, Stepped, VoicesThere
+from tts_service.engine_process.messages import Moved, Pulse, Ran, Reported, Stepped, VoicesThere
 from tts_service.late_counts import LateCounts
 from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
+from tts_service.scheduling.utilisation import Part
 from tts_service.speech.session_config import VoiceFacts
 from tts_service.types import ModuleName
 
@@ -29,10 +31,19 @@ class HostWords:
         self._say = say
         self._longest_step = longest_step
         self._steps: deque[Stepped | Moved] = deque(maxlen=STEPS_KEPT)
+        self._runs: dict[Part, Ran] = {}
+        self._lock = threading.Lock()
 
     def stepped(self, modules: frozenset[ModuleName], seconds: float) -> None:
         """Take in a step, in its thread."""
         self._steps.append(Stepped(modules=tuple(sorted(modules)), seconds=seconds))
+
+    def ran(self, part: Part, seconds: float, expected_seconds: float) -> None:
+        """Take in a part's run, in its thread."""
+        with self._lock:
+            before = self._runs.get(part, Ran(part=part, seconds=0.0, expected_seconds=0.0))
+            seconds, expected_seconds = before.seconds + seconds, before.expected_seconds + expected_seconds
+            self._runs[part] = Ran(part=part, seconds=seconds, expected_seconds=expected_seconds)
 
     def moved(self, move: Move, moved_bytes: int, seconds: float) -> None:
         """Take in a move, in its thread."""
@@ -44,6 +55,10 @@ class HostWords:
             self._say(Pulse(step_seconds=self._longest_step()))
             while self._steps:
                 self._say(self._steps.popleft())
+            with self._lock:
+                runs, self._runs = self._runs, {}
+            for each in runs.values():
+                self._say(each)
             await asyncio.sleep(PULSE_SECONDS)
 
     async def report(

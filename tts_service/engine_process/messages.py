@@ -11,6 +11,7 @@ from tts_service.late_counts import LateCounts
 from tts_service.models.kept_master import KeptMaster
 from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
+from tts_service.scheduling.utilisation import Part
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.speech.new_voice import NewVoice
 from tts_service.speech.rendering import Order, RenderEvent
@@ -169,6 +170,15 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What runs of a part of the service took since this was said last, and what they take by the figures."""
+
+    part: Part
+    seconds: float
+    expected_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
     """A module was moved."""
 
@@ -264,6 +274,7 @@ def engine_words() -> Vocabulary:
             Rendered,
             Pulse,
             Stepped,
+            Ran,
             Moved,
             Reported,
             VoicesThere,

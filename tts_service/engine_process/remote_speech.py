@@ -19,6 +19,7 @@ from tts_service.engine_process.messages import (
     Ordered,
     Prefetch,
     Pulse,
+    Ran,
     Ready,
     Rendered,
     Reported,
@@ -35,12 +36,24 @@ from tts_service.errors import GreenroomError, Reason, ServiceError
 from tts_service.late_counts import LateCounts
 from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
+from tts_service.scheduling.utilisation import Part
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech.rendering import Order
 from tts_service.types import ModuleName
 
 EngineWord = (
-    Loading | CannotStart | Ready | Rendered | Pulse | Stepped | Moved | Reported | VoicesThere | TraceWritten | Answer
+    Loading
+    | CannotStart
+    | Ready
+    | Rendered
+    | Pulse
+    | Stepped
+    | Ran
+    | Moved
+    | Reported
+    | VoicesThere
+    | TraceWritten
+    | Answer
 )
 
 
@@ -53,6 +66,10 @@ class EngineEars(Protocol):
 
     def stepped(self, modules: frozenset[ModuleName], seconds: float) -> None:
         """Hear of a step."""
+        ...
+
+    def ran(self, part: Part, seconds: float, expected_seconds: float) -> None:
+        """Hear of a part's runs: what they took, and what they take by the figures."""
         ...
 
     def moved(self, move: Move, moved_bytes: int, seconds: float) -> None:
@@ -151,6 +168,8 @@ class RemoteSpeech:
                     renderer.take(event)
             case Stepped(modules=modules, seconds=seconds):
                 self._ears.stepped(frozenset(modules), seconds)
+            case Ran(part=part, seconds=seconds, expected_seconds=expected_seconds):
+                self._ears.ran(part, seconds, expected_seconds)
             case Moved(move=move, moved_bytes=moved_bytes, seconds=seconds):
                 self._ears.moved(move, moved_bytes, seconds)
             case Reported(report=report, broken=broken, late=late):

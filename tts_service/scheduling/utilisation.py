@@ -3,6 +3,9 @@
 Rules
 * What a second of speech takes of each part of the service is by figures to begin with, then by what it was seen to
   take: the figures keep their shape over the number of speakers, and are corrected by one factor a part.
+* A part that does work together when there is much, and at once when there is little, is as busy with few speakers as
+  with many: its share of the time tells nothing. It tells of its runs instead, each of which has its figure; what is
+  learned then is by how much those are wrong.
 * A paced session takes a second of audio every second while it speaks. How much those that are open speak is measured
   over the last `RECENT_SECONDS`. Who has come in only lately was not seen yet and counts as if it spoke all the time,
   less and less. A share of those that listen counts always: they may speak at any moment.
@@ -94,10 +97,20 @@ def on_device(figures: Figures, together: Together, usage: Usage) -> Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """What runs of a part took, and what they take by the figures."""
+
+    seconds: float = 0.0
+    expected_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What happened since the last time: busy seconds of each part (divided by its threads), and what was sent."""
 
     busy_seconds: Mapping[Part, float] = field(default_factory=dict)
+    runs: Mapping[Part, Runs] = field(default_factory=dict)
+    """Of parts that tell of them."""
     audio_seconds: float = 0.0
     paced_seconds: float = 0.0
     """Of that, for interactive sessions that are paced."""
@@ -134,6 +147,8 @@ class Utilisation:
     newcomers: float = 0.0
     """Paced sessions that came in lately, each counted for what was not seen of it yet."""
     corrections: Mapping[Part, Correction] = field(default_factory=dict)
+    by_runs: frozenset[Part] = frozenset()
+    """Parts that have told of their runs: their share of the time is not learned from any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +164,11 @@ def measured(before: Utilisation, seen: Seen, machine: Machine, now: float) -> U
     """Return what is known after some time in which this was seen."""
     passed = max(now - before.at, 0.0)
     audio_rate = _faded(before.audio_rate, seen.audio_seconds, passed)
-    corrections = before.corrections
+    by_runs = before.by_runs | seen.runs.keys()
+    corrections = dict(before.corrections)
     if seen.audio_seconds >= LEAST_AUDIO_RATE * passed:
-        corrections = _corrected(before, seen, machine, speakers=max(1.0, audio_rate))
+        corrections |= _by_audio(before, seen, machine, speakers=max(1.0, audio_rate), but=by_runs)
+    corrections |= {part: _learned(before, part, runs) for part, runs in seen.runs.items()}
     parts = {*before.busy, *seen.busy_seconds}
     speakers = min(before.paced_rate + before.newcomers, float(seen.sessions))
     return Utilisation(
@@ -163,6 +180,7 @@ def measured(before: Utilisation, seen: Seen, machine: Machine, now: float) -> U
         gap_speakers=_fewest(before, speakers) if seen.gaps else before.gap_speakers,
         newcomers=before.newcomers * math.exp(-passed / RECENT_SECONDS),
         corrections=corrections,
+        by_runs=by_runs,
     )
 
 
@@ -232,17 +250,23 @@ def _factor(known: Utilisation, part: Part) -> float:
     return min(factor, MOST_FRONT_FACTOR) if part is Part.FRONT else factor
 
 
-def _corrected(before: Utilisation, seen: Seen, machine: Machine, *, speakers: float) -> Mapping[Part, Correction]:
-    expected = {part: share / speakers * seen.audio_seconds for part, share in machine.shares(speakers).items()}
+def _by_audio(
+    before: Utilisation, seen: Seen, machine: Machine, *, speakers: float, but: frozenset[Part]
+) -> Mapping[Part, Correction]:
+    """Return what is learned from the time that audio took of each part but these."""
     return {
-        part: _learned(before.corrections.get(part, Correction()), seen.busy_seconds.get(part, 0.0), seconds)
-        for part, seconds in expected.items()
+        part: _learned(
+            before,
+            part,
+            Runs(seconds=seen.busy_seconds.get(part, 0.0), expected_seconds=share / speakers * seen.audio_seconds),
+        )
+        for part, share in machine.shares(speakers).items()
+        if part not in but
     }
 
 
-def _learned(before: Correction, measured_seconds: float, expected_seconds: float) -> Correction:
-    total = before.expected_seconds + expected_seconds
+def _learned(before: Utilisation, part: Part, runs: Runs) -> Correction:
+    known = before.corrections.get(part, Correction())
+    total = known.expected_seconds + runs.expected_seconds
     kept = min(1.0, REMEMBERED_SECONDS / total)
-    return Correction(
-        measured_seconds=kept * (before.measured_seconds + measured_seconds), expected_seconds=kept * total
-    )
+    return Correction(measured_seconds=kept * (known.measured_seconds + runs.seconds), expected_seconds=kept * total)

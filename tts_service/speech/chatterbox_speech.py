@@ -69,7 +69,7 @@ class ChatterboxSpeech:
         self._vocabulary = vocabulary
 
     def prepare_steps(self) -> Sequence[PrepareStep]:
-        """Return what its stages want done before the first utterance, and a rehearsal where they are prepared at all."""
+        """Return what its stages want done before the first utterance; if anything, a prompt is rehearsed too."""
         steps = self.stages.prepare_steps()
         return (*steps, self._rehearsal()) if steps else ()
 
