@@ -11,18 +11,23 @@ from tts_service.scheduling.utilisation import Part
 
 async def test_runs_are_told_once_with_the_next_pulse() -> None:
     """Both lanes' own sums; what was told is not told again, and what comes later is."""
-    said = list[Any]()
-    words = HostWords(said.append, longest_step=lambda: None)
+    said, told_again = list[Ran](), asyncio.Event()
+
+    def say(word: Any) -> None:
+        if isinstance(word, Ran):
+            said.append(word)
+            if len(said) > 2:
+                told_again.set()
+
+    words = HostWords(say, longest_step=lambda: None)
     for seconds in (0.5, 0.25):
         words.ran(Part.TOKENS, seconds, 0.125)
     words.ran(Part.SOUND, 1.0, 2.0)
     pulse = asyncio.create_task(words.pulse())
     await asyncio.sleep(0)
-    first = [each for each in said if isinstance(each, Ran)]
+    first = list(said)
     words.ran(Part.SOUND, 4.0, 8.0)
-    async with asyncio.timeout(10 + 10 * PULSE_SECONDS):
-        while len([each for each in said if isinstance(each, Ran)]) == len(first):
-            await asyncio.sleep(PULSE_SECONDS / 5)
+    await asyncio.wait_for(told_again.wait(), 10 + 10 * PULSE_SECONDS)
     pulse.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await pulse
@@ -32,7 +37,5 @@ async def test_runs_are_told_once_with_the_next_pulse() -> None:
         Ran(part=Part.TOKENS, seconds=0.75, expected_seconds=0.25),
         Ran(part=Part.SOUND, seconds=1.0, expected_seconds=2.0),
     ] == first
-    assert [Ran(part=Part.SOUND, seconds=4.0, expected_seconds=8.0)] == [
-        each for each in said if isinstance(each, Ran)
-    ][2:]
+    assert [Ran(part=Part.SOUND, seconds=4.0, expected_seconds=8.0)] == said[2:]
     assert first == vocabulary.read(vocabulary.written(first))

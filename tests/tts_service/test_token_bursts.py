@@ -63,7 +63,7 @@ def test_first_chunk_that_is_late_keeps_to_few() -> None:
     """Others that are late have had their gap, and take all along."""
     others = [segment(key, 4.0) for key in range(1, 21)]
 
-    assert 8 == _size(decided(segment(0, -1.0, opens=True), *others))
+    assert 16 == _size(decided(segment(0, -1.0, opens=True), *others))
     assert 21 == _size(decided(segment(0, -1.0), *others))
 
 

@@ -23,8 +23,9 @@ class BurstLimits:
     """How much at once."""
 
     segments: int = 32
-    late_segments: int = 8
-    """As many go along with the first chunk of an utterance that is late in any case."""
+    late_segments: int = 16
+    """As many go along with the first chunk of an utterance that is late in any case. With 153 Turbo sessions on an
+    H100 a burst of 8 took 9.7 ms and one of 32 no longer, and with 8 most of those that were ready stayed behind."""
     tokens: int = 8
     most_seconds: float = 0.010
     patience: Patience = field(default_factory=lambda: Patience(hold_seconds=0.5))
