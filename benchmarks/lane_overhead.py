@@ -6,8 +6,7 @@ lock, as on a device: so all sessions sit in that lane, and what it does for eac
 time is divided by the pieces of work of its lane (the event loop's by pieces of audio). Gaps are between the end of one
 piece and the beginning of the next; a lease is longer than its work by what is told for it.
 
-With `--profile` it is told in which files a thread's time goes; a profiler makes small functions dearer, so only the
-shares are worth something.
+`--profile` tells in which files a thread's time goes: only shares are worth something, since profilers take time, too.
 
     python -m benchmarks.lane_overhead --seats 16 64 200
     python -m benchmarks.lane_overhead --seats 64 --behind sound --profile sound

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import structlog
+from rich.console import Console
 
 from tts_service.config import ServiceConfig
 
@@ -37,3 +38,9 @@ def configure_logging(config: ServiceConfig) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),  # type: ignore[arg-type]  # All it uses.
     )
+
+
+def progress_console(config: ServiceConfig) -> Console | None:
+    """Return what progress is drawn on: standard error, where it is a terminal and the log is for people."""
+    console = Console(stderr=True)
+    return console if console.is_terminal and config.log_format == "console" else None

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import structlog
-from rich.console import Console
 
 from tts_service.admission_parts import admissions_of, speech_load
 from tts_service.api.admissions import Admissions
@@ -38,6 +37,7 @@ from tts_service.engine_process.restarts import RestartLimits
 from tts_service.engine_process.spare import wanted_imports
 from tts_service.engine_process.supervisor import Supervisor
 from tts_service.errors import StartupError
+from tts_service.event_log import progress_console
 from tts_service.late_counts import LateCounts
 from tts_service.load_progress import LoadProgress, shown_progress
 from tts_service.metrics import Metrics
@@ -46,7 +46,7 @@ from tts_service.residency.situation import Move
 from tts_service.residency.types import ResidencyReport
 from tts_service.scheduling.utilisation import Part
 from tts_service.server import SpeechServer, watch_activity
-from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
+from tts_service.service_manager import ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.speech.session_config import ModelFacts, Offer
 from tts_service.speech_parts import SpeechParts, speech_service
@@ -125,9 +125,9 @@ class Front:
             supervising = asyncio.create_task(self.supervisor.run())
             stack.enter_context(self._metrics.served())
             await self.server.start()
-            alive = asyncio.create_task(watch_activity(self._tell_alive, period_seconds=self._alive_seconds))
+            alive = asyncio.create_task(watch_activity(self._tell_alive, period_seconds=self._manager.turn_seconds))
             try:
-                with shown_progress(self._console, clock=time.monotonic) as show:
+                with shown_progress(progress_console(self._config), clock=time.monotonic) as show:
                     self._progress.show_with(show)
                     if not await first_of(self._came, stop, supervising):
                         log.info("ended_while_starting")
@@ -255,15 +255,6 @@ class Front:
             self.traced()
 
     # --- what is told of the service ----------------------------------------------------------------------------
-
-    @property
-    def _console(self) -> Console | None:
-        console = Console(stderr=True)
-        return console if console.is_terminal and self._config.log_format == "console" else None
-
-    @property
-    def _alive_seconds(self) -> float:
-        return min(STATUS_SECONDS, self._manager.sign_seconds or STATUS_SECONDS)
 
     def _processes(self) -> tuple[int, ...]:
         """Those beside this one; for any thread."""

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import structlog
-from rich.console import Console
 
 from tts_service.admission_parts import admissions_of, speech_load
 from tts_service.api.admissions import Admissions
@@ -28,6 +27,7 @@ from tts_service.control_server import ControlServer, tended
 from tts_service.control_socket import ControlSocket, default_control_socket
 from tts_service.engine_parts import EngineParts
 from tts_service.engines import engine_parts
+from tts_service.event_log import progress_console
 from tts_service.load_progress import LoadProgress, StartEndedError, shown_progress
 from tts_service.loading_thread import run_loading
 from tts_service.machine import devices_of
@@ -36,7 +36,7 @@ from tts_service.residency.governance import Governance
 from tts_service.residency.manager import ResidencyManager
 from tts_service.residency.process_memory import ProcessMemory
 from tts_service.server import SpeechServer, watch_activity
-from tts_service.service_manager import STATUS_SECONDS, ServiceManager, manager_in
+from tts_service.service_manager import ServiceManager, manager_in
 from tts_service.settings_listing import EffectiveSetting
 from tts_service.spans import NO_SPANS, SpanLog
 from tts_service.speech_parts import speech_service
@@ -95,9 +95,9 @@ class Service:
             self._stack.callback(self._socket.release)
             self._stack.enter_context(self._metrics.served())
             await self.speech.start()
-            alive = asyncio.create_task(watch_activity(self._tell_alive, period_seconds=self._alive_seconds))
+            alive = asyncio.create_task(watch_activity(self._tell_alive, period_seconds=self._manager.turn_seconds))
             try:
-                with shown_progress(self._console, clock=time.monotonic) as show:
+                with shown_progress(progress_console(self._config), clock=time.monotonic) as show:
                     self._progress.show_with(show)
                     await self._load(stop)
             except StartEndedError:
@@ -112,12 +112,6 @@ class Service:
                 self._manager.stopping()
                 await self.speech.drain(self._config.drain_grace_seconds)
                 alive.cancel()
-
-    @property
-    def _console(self) -> Console | None:
-        """What progress is drawn on: a terminal, unless the log is for machines."""
-        console = Console(stderr=True)
-        return console if console.is_terminal and self._config.log_format == "console" else None
 
     async def _load(self, stop: asyncio.Event) -> None:
         """Find the engine, serve control, load the engine's modules, and open the door to speech."""
@@ -203,11 +197,6 @@ class Service:
             log.info("trace_written", path=str(path), spans=self._spans.write(path))
         except OSError as error:
             log.warning("trace_not_written", path=str(path), reason=str(error))
-
-    @property
-    def _alive_seconds(self) -> float:
-        """How often the event loop says that it turns; a loop that does not is what a watchdog is for."""
-        return min(STATUS_SECONDS, self._manager.sign_seconds or STATUS_SECONDS)
 
     def _tell_alive(self) -> None:
         self._manager.alive(self._words())

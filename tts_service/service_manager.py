@@ -41,6 +41,11 @@ class ServiceManager:
         """How often a sign of life is due; None if nobody waits for one."""
         return None if self._watchdog_seconds is None else self._watchdog_seconds / SIGNS_A_PERIOD
 
+    @property
+    def turn_seconds(self) -> float:
+        """How often a loop should call `alive`: in time for each sign, and for words."""
+        return min(STATUS_SECONDS, self.sign_seconds or STATUS_SECONDS)
+
     def ready(self) -> None:
         """Say that the process serves."""
         self._say(READY)

@@ -118,6 +118,14 @@ def test_without_a_watchdog_no_sign_is_due(environment: dict[str, str], clock: M
     manager.alive("words")
 
     assert manager.sign_seconds is None
+    assert 1.0 == manager.turn_seconds
+
+
+def test_loop_turns_in_time_for_each_sign(clock: ManualClock) -> None:
+    """Words once a second are enough, unless a watchdog wants its signs more often."""
+    hasty, calm = (ServiceManager(address="", watchdog_seconds=one, clock=clock) for one in (2.0, 60.0))
+
+    assert (0.5, 1.0) == (hasty.turn_seconds, calm.turn_seconds)
 
 
 def test_manager_that_is_gone_is_said_once(clock: ManualClock, tmp_path: Path) -> None:
