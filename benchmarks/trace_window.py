@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +20,10 @@ class Worked:
 def trace_window(path: Path, begin_seconds: float, end_seconds: float) -> list[Worked]:
     """Return what a trace file has in a stretch of the machine's monotonic clock, by begin; leases stay out."""
     events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    rows = {each["tid"]: each["args"]["name"] for each in events if each["ph"] == "M"}
+    rows = {_row(each): each["args"]["name"] for each in events if each["name"] == "thread_name"}
     found = [
         Worked(
-            on=rows[each["tid"]],
+            on=rows[_row(each)],
             name=each["name"],
             begin_ms=each["ts"] / 1e3 - 1e3 * begin_seconds,
             ms=each.get("dur", 0.0) / 1e3,
@@ -35,6 +36,11 @@ def trace_window(path: Path, begin_seconds: float, end_seconds: float) -> list[W
         (each for each in found if -each.ms <= each.begin_ms <= most_ms and each.begin_ms + each.ms >= 0),
         key=lambda each: each.begin_ms,
     )
+
+
+def _row(event: dict[str, Any]) -> tuple[int, int]:
+    """Return an event's row: the front end and its engine each number their own."""
+    return event["pid"], event["tid"]
 
 
 def print_window(title: str, worked: Sequence[Worked]) -> None:
